@@ -1,0 +1,80 @@
+"""The motion set: a folder of motion files with an index."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from retarget.motion import Motion, MotionError
+from sim.embodiment import Embodiment
+
+INDEX = "index.json"
+INDEX_VERSION = 1
+
+
+def write_motion_set(folder: str | Path, motions: Sequence[Motion]) -> Path:
+    """Write clips and their index into `folder`, and return the index's path.
+
+    Raises:
+        MotionError: no clip, two clips of one name, or clips of different embodiments.
+    """
+    folder = Path(folder)
+    if not motions:
+        raise MotionError(f"{folder}: no clip to write")
+    if len({motion.embodiment for motion in motions}) > 1:
+        raise MotionError(f"{folder}: the clips are of different embodiments")
+    names = [motion.name for motion in motions]
+    if len(set(names)) < len(names):
+        raise MotionError(f"{folder}: two clips have the same name")
+    folder.mkdir(parents=True, exist_ok=True)
+    for motion in motions:
+        motion.check()
+        motion.save(folder / f"{motion.name}.npz")
+    index = {
+        "format_version": INDEX_VERSION,
+        "embodiment": motions[0].embodiment,
+        "clips": [
+            {
+                "name": motion.name,
+                "file": f"{motion.name}.npz",
+                "frames": len(motion),
+                "fps": motion.fps,
+                "source": motion.source,
+            }
+            for motion in motions
+        ],
+    }
+    temporary = folder / f"{INDEX}.tmp"
+    temporary.write_text(json.dumps(index, indent=1) + "\n")
+    os.replace(temporary, folder / INDEX)
+    return folder / INDEX
+
+
+def load_motion_set(folder: str | Path, embodiment: Embodiment) -> list[Motion]:
+    """Read every clip of a motion set, in index order.
+
+    Args:
+        folder: the motion set, or one motion file.
+        embodiment: the body that every clip must fit.
+
+    Raises:
+        MotionError: no such set, or a clip that cannot be used.
+    """
+    folder = Path(folder)
+    if folder.is_file() and folder.suffix == ".npz":
+        return [Motion.load(folder, embodiment)]
+    if not (folder / INDEX).is_file():
+        raise MotionError(
+            f"motion set {folder} does not exist or has no {INDEX}: "
+            f"give a folder written by the retarget package, or one motion file"
+        )
+    try:
+        clips = json.loads((folder / INDEX).read_text())["clips"]
+        files = [clip["file"] for clip in clips]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise MotionError(f"{folder / INDEX}: not the index of a motion set ({error})") from error
+    if not files:
+        raise MotionError(f"{folder / INDEX}: lists no clip")
+    return [Motion.load(folder / file, embodiment) for file in files]

@@ -1,0 +1,86 @@
+"""Builds the MuJoCo models of the two bodies from the `musclemimic-models` package.
+
+Edits are made on the `MjSpec` before compilation: fingers removed (the default), mimic sites added.
+Counts of the result are listed in docs/embodiments.md and asserted in the tests.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import musclemimic_models
+
+#: Registry name in `musclemimic_models` of each embodiment.
+MODEL_NAMES = {"fullbody": "myofullbody", "bimanual": "bimanual"}
+
+_ARM_SITES = tuple(
+    (f"{body}_{side[0]}", f"{side}_{part}_mimic")
+    for side in ("left", "right")
+    for body, part in (("humerus", "shoulder"), ("ulna", "elbow"), ("lunate", "hand"))
+)
+_LEG_SITES = tuple(
+    (f"{body}_{side[0]}", f"{side}_{part}_mimic")
+    for side in ("left", "right")
+    for body, part in (("femur", "hip"), ("tibia", "knee"), ("talus", "ankle"), ("toes", "toes"))
+)
+#: (body, mimic site) pairs in observation order; the first site is the main one, to which the
+#: others are relative.
+MIMIC_SITES = {
+    "fullbody": (
+        ("pelvis", "pelvis_mimic"),
+        ("lumbar1", "upper_body_mimic"),
+        ("head", "head_mimic"),
+        *_ARM_SITES,
+        *_LEG_SITES,
+    ),
+    "bimanual": (("thorax", "upper_body_mimic"), *_ARM_SITES),
+}
+
+_FINGER_JOINTS = (
+    "cmc_flexion",
+    "cmc_abduction",
+    "mp_flexion",
+    "ip_flexion",
+    *(f"{joint}{i}_{axis}" for i in range(2, 6) for joint, axis in
+      (("mcp", "flexion"), ("mcp", "abduction"), ("pm", "flexion"), ("md", "flexion"))),
+)  # fmt: skip
+_FINGER_MUSCLES = (
+    *(f"{name}{i}" for name in ("FDS", "FDP", "EDC", "RI", "LU_RB", "UI_UB") for i in range(2, 6)),
+    "EDM", "EIP", "EPL", "EPB", "FPL", "APL", "OP",
+)  # fmt: skip
+
+#: Names of the 40 joints and 62 muscles that fingers add, both sides.
+FINGER_JOINTS = frozenset(f"{name}_{side}" for name in _FINGER_JOINTS for side in "rl")
+FINGER_MUSCLES = frozenset(name + side for name in _FINGER_MUSCLES for side in ("", "_left"))
+
+
+def build_spec(name: str, fingers: bool = False) -> mujoco.MjSpec:
+    """Return the editable specification of an embodiment, mimic sites included.
+
+    Without fingers, the digits stay as rigid bodies with their collision geoms; their joints,
+    muscles and tendons are removed.
+
+    Raises:
+        ValueError: `name` is no embodiment.
+    """
+    if name not in MODEL_NAMES:
+        raise ValueError(f"unknown embodiment {name!r}: expected one of {sorted(MODEL_NAMES)}")
+    spec = mujoco.MjSpec.from_file(str(musclemimic_models.get_xml_path(MODEL_NAMES[name])))
+    if not fingers:
+        _remove_fingers(spec)
+    for body, site in MIMIC_SITES[name]:
+        spec.body(body).add_site(
+            name=site,
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=[0.075, 0.05, 0.025],
+            group=4,
+        )
+    return spec
+
+
+def _remove_fingers(spec: mujoco.MjSpec) -> None:
+    muscles = [actuator for actuator in spec.actuators if actuator.name in FINGER_MUSCLES]
+    tendon_names = {muscle.target for muscle in muscles}
+    tendons = [tendon for tendon in spec.tendons if tendon.name in tendon_names]
+    joints = [joint for joint in spec.joints if joint.name in FINGER_JOINTS]
+    for element in (*muscles, *tendons, *joints):
+        spec.delete(element)
