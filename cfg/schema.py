@@ -1,0 +1,235 @@
+"""Every setting: its type, its default and one line that says what it is.
+
+The YAML files and the command line may set these keys and no others. Which observation, reward and
+termination terms are on, and with what weights, is set by the MDP presets in cfg/mdp/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def opt(default: Any, text: str) -> Any:
+    """A field with a default and a line of documentation."""
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+def section(cls: type, text: str) -> Any:
+    """A nested group of settings."""
+    return field(default_factory=cls, metadata={"help": text})
+
+
+@dataclass
+class SimConfig:
+    backend: str = opt("auto", "simulator: warp, mujoco, or auto (warp with CUDA, else mujoco)")
+    nworld: int = opt(64, "worlds simulated in parallel")
+    threads: int = opt(0, "threads of the mujoco backend; 0 = one a core")
+    iterations: int | None = opt(None, "cap on solver iterations; null = the model's (100)")
+    ls_iterations: int | None = opt(None, "cap on line-search iterations; null = the model's (50)")
+    euler_damping: bool = opt(True, "integrate joint damping implicitly (MuJoCo's default)")
+    refresh_derived: bool = opt(
+        True, "recompute sites and muscles after integration; false leaves them one substep behind"
+    )
+    nconmax: int | None = opt(None, "contact budget a world on Warp; null = measured default")
+    njmax: int | None = opt(None, "constraint budget a world on Warp; null = measured default")
+
+
+@dataclass
+class ActionConfig:
+    mapping: str = opt(
+        "sigmoid",
+        "raw action to excitation: sigmoid, linear (clip (a+1)/2), or musclemimic (clip a to ±1)",
+    )
+
+
+@dataclass
+class ObservationConfig:
+    # The order of these fields is the order of the entries in the observation.
+    root_height: bool = opt(False, "root height (m), 1")
+    root_quaternion: bool = opt(False, "root quaternion in the world, w first, 4")
+    root_tilt: bool = opt(False, "root orientation relative to its heading, two columns, 6")
+    joint_pos_all: bool = opt(False, "every joint but the root (rad, m)")
+    joint_pos: bool = opt(False, "independent joints (rad)")
+    root_velocity_world: bool = opt(False, "root qvel: linear in the world, angular in the body, 6")
+    root_velocity: bool = opt(False, "root velocity, linear then angular, heading frame, 6")
+    joint_vel_all: bool = opt(False, "velocity of every joint but the root")
+    joint_vel: bool = opt(False, "velocity of the independent joints (rad/s)")
+    muscle_length: bool = opt(False, "musculotendon lengths (m)")
+    muscle_velocity: bool = opt(False, "musculotendon velocities (m/s)")
+    muscle_force: bool = opt(False, "muscle forces (N)")
+    muscle_excitation: bool = opt(False, "excitations last applied")
+    muscle_activation: bool = opt(False, "activations")
+    touch: bool = opt(False, "foot touch sensors (N), 4")
+    site_pos_world: bool = opt(False, "mimic sites relative to the main one, world axes")
+    site_pos: bool = opt(False, "mimic sites relative to the main one, heading frame (m)")
+    site_rot: bool = opt(False, "rotation vectors from the main site to the others (rad)")
+    site_vel_musclemimic: bool = opt(
+        False, "relative site velocities in MuscleMimic's mixed frames"
+    )
+    site_vel: bool = opt(False, "site velocities relative to the main one, heading frame")
+    root_pos_error: bool = opt(False, "reference minus body root position, heading frame (m), 3")
+    root_rot_error: bool = opt(False, "rotation vector from body to reference root (rad), 3")
+    joint_pos_error: bool = opt(False, "reference minus body, independent joints (rad)")
+    joint_vel_error: bool = opt(False, "reference minus body, independent joints (rad/s)")
+    ahead_musclemimic_fullbody: bool = opt(False, "MuscleMimic's concise look-ahead (full body)")
+    ahead_musclemimic_bimanual: bool = opt(False, "MuscleMimic's look-ahead (arms)")
+    ahead_root_pos: bool = opt(False, "look-ahead: root relative to the body's, heading frame (m)")
+    ahead_root_rot: bool = opt(False, "look-ahead: root orientation from the body's heading, 6")
+    ahead_root_vel: bool = opt(False, "look-ahead: root velocity in the body's heading frame, 6")
+    ahead_joint_pos: bool = opt(False, "look-ahead: independent joints minus the body's (rad)")
+    ahead_joint_vel: bool = opt(False, "look-ahead: independent joint velocities (rad/s)")
+    ahead_site_pos: bool = opt(False, "look-ahead: relative mimic sites, body's heading frame (m)")
+    phase: bool = opt(False, "frame over clip length, 1")
+    lookahead_steps: int = opt(5, "look-ahead frames, the current one included")
+    lookahead_stride: int = opt(20, "control steps between look-ahead frames")
+
+
+@dataclass
+class Kernel:
+    weight: float = opt(0.0, "weight of the term; 0 switches it off")
+    sharpness: float = opt(1.0, "b in exp(-b d)")
+
+
+@dataclass
+class RewardConfig:
+    joint_pos: Kernel = section(Kernel, "independent joint positions, mean square (rad²)")
+    joint_vel: Kernel = section(Kernel, "independent joint velocities, mean square")
+    root_pos: Kernel = section(Kernel, "root position, mean square (m²)")
+    root_rot: Kernel = section(Kernel, "root orientation, squared geodesic angle (rad²)")
+    root_vel: Kernel = section(Kernel, "root velocity, linear and angular, mean square")
+    site_pos: Kernel = section(Kernel, "relative site positions, mean square (m²)")
+    site_rot: Kernel = section(Kernel, "relative site orientations, mean square angle (rad²)")
+    site_vel_ang: Kernel = section(Kernel, "relative angular site velocities, mean square")
+    site_vel_lin: Kernel = section(Kernel, "relative linear site velocities, mean square")
+    mm_qpos: Kernel = section(Kernel, "MuscleMimic: all of qpos, followers included")
+    mm_qvel: Kernel = section(Kernel, "MuscleMimic: all of qvel, followers included")
+    mm_root_vel: Kernel = section(Kernel, "MuscleMimic: root velocity, linear in the root frame")
+    mm_rquat: Kernel = section(Kernel, "MuscleMimic: difference of relative rotation vectors")
+    mm_rvel_rot: Kernel = section(Kernel, "MuscleMimic: relative angular velocity, mixed frames")
+    mm_rvel_lin: Kernel = section(Kernel, "MuscleMimic: relative linear velocity, mixed frames")
+    action_bounds: float = opt(0.0, "penalty on mean squared excess of |action| over 1")
+    action_rate: float = opt(0.0, "penalty on mean squared change of excitation a step")
+    activation_energy: float = opt(0.0, "penalty on mean squared activation")
+    joint_acceleration: float = opt(0.0, "penalty on summed squared joint velocity change / dt")
+    penalty_floor: float = opt(-1.0, "the penalties together never take off more than this")
+
+
+@dataclass
+class TerminationConfig:
+    site_deviation: float | None = opt(
+        None, "end when relative sites are off by more than this on average (m)"
+    )
+    site_deviation_world: float | None = opt(
+        None, "end when world sites are off by more than this on average (m)"
+    )
+    root_deviation: float | None = opt(None, "end when the main site is off by more (m)")
+    root_rotation: float | None = opt(None, "end when the root is turned by more (rad)")
+    max_steps: int = opt(1000, "truncate an episode after this many control steps")
+
+
+@dataclass
+class ResetConfig:
+    start: str = opt("random", "first frame of an episode: random, or first (of the clip)")
+    activation: str = opt(
+        "constant",
+        "initial activation: zero, or constant (reset.activation_level)",
+    )
+    activation_level: float = opt(0.05, "activation with activation=constant")
+
+
+@dataclass
+class NetworkConfig:
+    actor_hidden: list[int] = opt([256, 256], "hidden widths of the policy")
+    critic_hidden: list[int] = opt([256, 256], "hidden widths of the value function")
+    residual: str = opt("none", "residual blocks: none, fixed or gated")
+    init_mean: float = opt(0.0, "initial mean of the raw action")
+    init_std: float = opt(1.0, "initial standard deviation of the raw action")
+    min_std: float = opt(0.01, "lower bound of the standard deviation")
+    max_std: float = opt(5.0, "upper bound of the standard deviation")
+    obs_clip: float = opt(10.0, "normalised observations are clipped to ± this")
+
+
+@dataclass
+class AgentConfig:
+    num_steps: int = opt(20, "control steps a world in each iteration")
+    epochs: int = opt(1, "passes over the rollout")
+    minibatches: int = opt(128, "minibatches a pass; must divide num_steps x nworld")
+    gamma: float = opt(0.99, "discount a control step")
+    lam: float = opt(0.95, "lambda of generalized advantage estimation")
+    clip: float = opt(0.2, "PPO clip range of the probability ratio")
+    value_clip: float | None = opt(0.2, "clip range of the value update; null = no limit")
+    value_coef: float = opt(0.5, "weight of the value loss")
+    entropy_coef: float = opt(0.0, "weight of the entropy bonus")
+    max_grad_norm: float = opt(1.0, "global gradient norm is clipped to this")
+    optimizer: str = opt("muon", "muon (hidden matrices by Muon, the rest by Adam) or adam")
+    lr: float = opt(4e-4, "learning rate of Adam")
+    muon_lr: float = opt(4e-4, "learning rate of Muon")
+    muon_momentum: float = opt(0.95, "momentum of Muon")
+    schedule: str = opt("linear", "learning-rate schedule: linear or constant")
+    lr_floor: float = opt(0.05, "last learning rate as a fraction of the first")
+    normalize_advantage: bool = opt(True, "advantages are standardised in each minibatch")
+    desired_kl: float | None = opt(None, "skip further epochs above this KL; null = never")
+    reward_scaling: bool = opt(False, "divide rewards by the running std of the return")
+    mixed_precision: bool = opt(False, "networks in bfloat16")
+
+
+@dataclass
+class RunConfig:
+    root: str = opt("runs", "folder of all runs")
+    dir: str | None = opt(None, "folder of this run; null = ROOT/NAME/DATE-TIME")
+    checkpoint_interval: int = opt(25, "iterations between checkpoints")
+    evaluate_interval: int = opt(0, "iterations between evaluations; 0 = at the end only")
+    evaluate_worlds: int = opt(0, "worlds of an evaluation; 0 = one a clip, at most sim.nworld")
+    progress_interval: float = opt(5.0, "seconds between progress lines when not on a terminal")
+
+
+@dataclass
+class Config:
+    name: str = opt("run", "name of the run's folder")
+    embodiment: str = opt("bimanual", "body: fullbody or bimanual")
+    fingers: bool = opt(False, "fingers with joints and muscles")
+    motions: str = opt("demo", "motion set: a folder, one motion file, or demo")
+    mdp: str = opt("default", "observation, reward, termination preset: default or musclemimic")
+    seed: int = opt(1, "seed of everything random")
+    device: str = opt("auto", "torch device: auto, cpu, cuda")
+    total_steps: int = opt(1_000_000, "control steps to train for, over all worlds")
+    torch_threads: int = opt(0, "torch CPU threads; 0 = torch's own choice")
+    sim: SimConfig = section(SimConfig, "simulator")
+    action: ActionConfig = section(ActionConfig, "how actions become excitations")
+    observation: ObservationConfig = section(ObservationConfig, "observation terms")
+    reward: RewardConfig = section(RewardConfig, "reward terms: weight * exp(-sharpness * d)")
+    termination: TerminationConfig = section(TerminationConfig, "when an episode ends")
+    reset: ResetConfig = section(ResetConfig, "where an episode starts")
+    network: NetworkConfig = section(NetworkConfig, "policy and value networks")
+    agent: AgentConfig = section(AgentConfig, "PPO")
+    run: RunConfig = section(RunConfig, "output and bookkeeping")
+
+
+#: Allowed values of text settings, checked when a configuration is loaded.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "embodiment": ("fullbody", "bimanual"),
+    "sim.backend": ("auto", "warp", "mujoco"),
+    "action.mapping": ("sigmoid", "linear", "musclemimic"),
+    "reset.start": ("random", "first"),
+    "reset.activation": ("zero", "constant"),
+    "network.residual": ("none", "fixed", "gated"),
+    "agent.optimizer": ("muon", "adam"),
+    "agent.schedule": ("linear", "constant"),
+}
+
+#: Settings that must lie in a range, as (lowest, highest).
+RANGES: dict[str, tuple[float, float]] = {
+    "total_steps": (1, float("inf")),
+    "sim.nworld": (1, float("inf")),
+    "sim.threads": (0, float("inf")),
+    "observation.lookahead_steps": (1, float("inf")),
+    "observation.lookahead_stride": (1, float("inf")),
+    "termination.max_steps": (1, float("inf")),
+    "reset.activation_level": (0.0, 1.0),
+    "run.checkpoint_interval": (1, float("inf")),
+    "run.evaluate_interval": (0, float("inf")),
+    "run.evaluate_worlds": (0, float("inf")),
+}

@@ -1,0 +1,77 @@
+"""The training environment: the imitation task with random starts and masked resets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agents.vec_env import StepResult
+from mm_torch.task import ImitationTask
+
+
+class ImitationEnv:
+    """A vector environment for any learner (see :class:`agents.vec_env.VecEnv`).
+
+    Episodes start on a random frame of a random clip (reference-state initialisation, Peng et al.
+    2018) and end on termination, at the clip's end or at the time limit; only the worlds that
+    ended are reset.
+    """
+
+    def __init__(self, task: ImitationTask, seed: int, start: str = "random") -> None:
+        """Wrap a task.
+
+        Args:
+            task: the imitation task.
+            seed: of the clips and start frames.
+            start: "random" frame of a clip, or "first".
+        """
+        self.task = task
+        self.num_envs = task.simulator.nworld
+        self.obs_dim = task.obs_dim
+        self.action_dim = task.action_dim
+        self.device = task.simulator.device
+        self._random_start = start == "random"
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+
+    def reset(self) -> Tensor:
+        """Start an episode in every world; return the observations (nworld, obs_dim)."""
+        self._start(torch.ones(self.num_envs, dtype=torch.bool, device=self.device))
+        return self.task.observe()
+
+    def step(self, action: Tensor) -> StepResult:
+        """Advance one control step; worlds that ended are started anew."""
+        task = self.task
+        outcome = task.step(action)
+        done = outcome.terminated | outcome.truncated
+        final_obs = task.observe()
+        info = {f"reward_{name}": value for name, value in outcome.terms.items()}
+        info |= {f"error_{name}": value for name, value in task.errors().items()}
+        info |= {
+            "penalty": outcome.penalty,
+            "activation": task.simulator.act.mean(-1),
+            "invalid_worlds": outcome.invalid,
+        }
+        obs = final_obs
+        # On CUDA the mask is not looked at: that would wait for the device.
+        if self.device.type == "cuda" or bool(done.any()):
+            self._start(done)
+            obs = torch.where(done.unsqueeze(1), task.observe(), final_obs)
+        return StepResult(
+            obs, outcome.reward, outcome.terminated, outcome.truncated, final_obs, info
+        )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return everything that continues the environment exactly, random state included."""
+        return self.task.state_dict() | {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.task.load_state_dict(state)
+        self._generator.set_state(state["generator"].cpu())
+
+    def _start(self, mask: Tensor) -> None:
+        clip = self.task.library.sample_clips(self.num_envs, self._generator)
+        frame = torch.zeros_like(clip)
+        if self._random_start:
+            frame = self.task.library.sample_frames(clip, self._generator)
+        self.task.place(mask, clip, frame)
