@@ -27,6 +27,7 @@ class SimConfig:
     backend: str = opt("auto", "simulator: warp, mujoco, or auto (warp with CUDA, else mujoco)")
     nworld: int = opt(64, "worlds simulated in parallel")
     threads: int = opt(0, "threads of the mujoco backend; 0 = one a core")
+    timestep: float | None = opt(None, "physics time step (s); null = the model's (0.002)")
     iterations: int | None = opt(None, "cap on solver iterations; null = the model's (100)")
     ls_iterations: int | None = opt(None, "cap on line-search iterations; null = the model's (50)")
     euler_damping: bool = opt(True, "integrate joint damping implicitly (MuJoCo's default)")

@@ -1,4 +1,4 @@
-"""Tracking errors for people to read: in rad, rad/s and m, (nworld,) each, not part of the reward."""
+"""Tracking errors for people to read, in rad, rad/s and m; no part of the reward."""
 
 from __future__ import annotations
 

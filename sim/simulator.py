@@ -21,6 +21,7 @@ class SimOptions:
     """Options of a simulator; see cfg/schema.py for their meaning and defaults."""
 
     threads: int = 0
+    timestep: float | None = None
     iterations: int | None = None
     ls_iterations: int | None = None
     euler_damping: bool = True
@@ -73,8 +74,14 @@ class Simulator(ABC):
         self.nworld = nworld
         self.device = device
         self.options = options
-        self.substeps = round(1.0 / (CONTROL_HZ * embodiment.model.opt.timestep))
-        self.control_dt = self.substeps * embodiment.model.opt.timestep
+        timestep = options.timestep or embodiment.model.opt.timestep
+        self.substeps = max(1, round(1.0 / (CONTROL_HZ * timestep)))
+        self.control_dt = self.substeps * timestep
+        if abs(self.control_dt * CONTROL_HZ - 1.0) > 1e-6:
+            raise ValueError(
+                f"sim.timestep={timestep:g} s does not divide the control step of "
+                f"{1 / CONTROL_HZ:g} s: use 0.002 or 0.001"
+            )
 
     @abstractmethod
     def step(self, excitations: Tensor) -> None:
@@ -183,6 +190,8 @@ def apply_options(model, options: SimOptions) -> None:
     """Write the solver options into an `MjModel` (a copy of the embodiment's own)."""
     import mujoco
 
+    if options.timestep is not None:
+        model.opt.timestep = options.timestep
     if options.iterations is not None:
         model.opt.iterations = options.iterations
     if options.ls_iterations is not None:

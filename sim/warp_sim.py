@@ -105,8 +105,7 @@ class WarpSim(Simulator):
     def step(self, excitations: Tensor) -> None:
         self.ctrl.copy_(excitations.detach())
         self._advance()
-        overflowed = self._monitor.poll()
-        self._publish(None, overflowed)
+        self._publish(None, self._monitor.poll())
 
     def reset(self, mask: Tensor, qpos: Tensor, qvel: Tensor, act: Tensor | None = None) -> None:
         # Nothing here may ask the device whether any world is to be reset: that would wait for it.
@@ -125,8 +124,7 @@ class WarpSim(Simulator):
         # All worlds go through the forward pass. Of the others it changes nothing that a step
         # reads, and what it computes for them is not handed out.
         self._forward()
-        self._monitor.poll()
-        self._publish(mask, torch.zeros_like(mask))
+        self._publish(mask, self._monitor.poll())
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name.lstrip("_"): getattr(self, name).clone() for name in (*_STATE, *_DERIVED)}

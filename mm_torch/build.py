@@ -1,0 +1,93 @@
+"""Makes the parts of a run from its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from agents import ActorCritic, PPOConfig
+from cfg import UserError
+from mm_torch.motion_library import MotionLibrary
+from mm_torch.task import ImitationTask
+from mm_torch.task_state import Layout
+from retarget.motion_set import load_motion_set
+from sim.embodiment import Embodiment, load_embodiment
+from sim.simulator import SimOptions, make_simulator, resolve_backend
+
+
+def demo_folder(embodiment: str) -> Path:
+    """Return the folder of the demo motions, in a checkout or in an installed package."""
+    here = Path(__file__).resolve().parent.parent
+    for folder in (here / "data" / "demo", here / "mm_torch_data" / "demo"):
+        if (folder / embodiment).is_dir():
+            return folder / embodiment
+    raise UserError(f"no demo motions of {embodiment}: make them with python -m retarget.demo")
+
+
+def make_embodiment(config: DictConfig) -> Embodiment:
+    """Return the body that a configuration asks for."""
+    return load_embodiment(config.embodiment, config.fingers)
+
+
+def make_task(
+    config: DictConfig, embodiment: Embodiment, nworld: int | None = None
+) -> ImitationTask:
+    """Return the imitation task on its simulator and motion set.
+
+    Args:
+        config: a complete configuration.
+        embodiment: the body.
+        nworld: number of worlds in place of the configuration's; 0 = one a clip, at most that.
+
+    Raises:
+        UserError: an unusable motion set, backend or term.
+    """
+    folder = demo_folder(embodiment.name) if config.motions == "demo" else Path(config.motions)
+    motions = load_motion_set(folder, embodiment)
+    if nworld is None:
+        nworld = config.sim.nworld
+    elif nworld == 0:
+        nworld = min(len(motions), config.sim.nworld)
+    settings = OmegaConf.to_container(config.sim)
+    backend = settings.pop("backend")
+    settings.pop("nworld")
+    try:
+        _, device = resolve_backend(backend, config.device)
+        library = MotionLibrary(motions, Layout.of(embodiment, device), device)
+        simulator = make_simulator(
+            embodiment, nworld, backend, config.device, SimOptions(**settings)
+        )
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return ImitationTask(config, simulator, library)
+
+
+def make_policy(config: DictConfig, task: ImitationTask) -> ActorCritic:
+    """Return the untrained policy; the same seed gives the same weights.
+
+    Raises:
+        UserError: network settings out of range.
+    """
+    network = OmegaConf.to_container(config.network)
+    generator = torch.Generator().manual_seed(config.seed)
+    try:
+        policy = ActorCritic(task.obs_dim, task.action_dim, generator=generator, **network)
+    except ValueError as error:
+        raise UserError(f"network: {error}") from error
+    return policy.to(task.simulator.device)
+
+
+def make_ppo_config(config: DictConfig) -> PPOConfig:
+    """Return PPO's hyperparameters.
+
+    Raises:
+        UserError: a value out of range.
+    """
+    try:
+        return PPOConfig(**OmegaConf.to_container(config.agent))
+    except ValueError as error:
+        raise UserError(f"agent: {error}") from error

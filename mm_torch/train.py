@@ -1,0 +1,94 @@
+"""`python -m mm_torch.train`: train a policy."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from cfg import UserError, load_config, load_resolved
+from mm_torch.checkpoint import load_checkpoint
+from mm_torch.command_line import run_command, split_arguments
+from mm_torch.table import format_table
+from mm_torch.trainer import Trainer
+
+USAGE = """
+usage: python -m mm_torch.train cfg=NAME [key=value ...]
+       python -m mm_torch.train resume=RUN_DIR [key=value ...]
+
+Trains a policy to imitate a motion set. cfg= names a file in cfg/ (demo, bimanual, fullbody) or a
+path. The run's folder (runs/NAME/DATE-TIME unless run.dir is given) gets config.yaml, TensorBoard
+events, metrics.jsonl and checkpoints/{last,best}.pt. Ctrl-C saves and stops; resume= goes on.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train; return the exit status."""
+    own, settings = split_arguments(arguments, ("resume",))
+    if "resume" in own:
+        folder, config, checkpoint = _resume(Path(own["resume"]), settings)
+    else:
+        config = load_config(settings)
+        folder, checkpoint = _new_folder(config), None
+    trainer = Trainer(config, folder, checkpoint)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "config.yaml")
+    body = trainer.embodiment
+    print(
+        f"{body.name}: {body.model.nu} muscles, {trainer.env.obs_dim} observations, "
+        f"{trainer.env.num_envs} worlds on {type(trainer.task.simulator).__name__} "
+        f"({trainer.env.device}); writing to {folder}"
+    )
+    interrupted = trainer.train()
+    _report(trainer)
+    trainer.close()
+    return 130 if interrupted else 0
+
+
+def _resume(folder: Path, settings: Sequence[str]) -> tuple[Path, DictConfig, dict]:
+    path = folder / "checkpoints" / "last.pt"
+    if not (folder / "config.yaml").is_file() or not path.is_file():
+        raise UserError(f"resume={folder}: no run there (config.yaml and checkpoints/last.pt)")
+    config = load_config(settings, base=load_resolved(folder / "config.yaml"))
+    return folder, config, load_checkpoint(path)
+
+
+def _new_folder(config: DictConfig) -> Path:
+    if config.run.dir is None:
+        root = Path(config.run.root) / config.name
+        stamp = time.strftime("%Y-%m-%d-%H%M%S")
+        folder, count = root / stamp, 1
+        while folder.exists():
+            folder, count = root / f"{stamp}-{count}", count + 1
+        return folder
+    folder = Path(config.run.dir)
+    if (folder / "checkpoints").exists():
+        raise UserError(
+            f"run.dir={folder} already holds a run: go on with resume={folder}, or give another one"
+        )
+    return folder
+
+
+def _report(trainer: Trainer) -> None:
+    """Print the untrained and the trained policy side by side."""
+    shown = {k: v for k, v in trainer.evaluations.items() if k in ("untrained", "trained")}
+    if len(shown) < 2:
+        return
+    rows = [
+        (label, *(values[key] * scale for values in shown.values()))
+        for label, key, scale in (
+            ("return per reference step (1 = perfect)", "return_per_step", 1.0),
+            ("mimic-site error (cm)", "error_site", 100.0),
+            ("joint error (rad, independent joints)", "error_joint_pos", 1.0),
+            ("reference frames covered (%)", "frame_coverage", 100.0),
+            ("clips ended early (%)", "early_termination_rate", 100.0),
+        )
+    ]
+    print(format_table(("on the training clips, from their first frame", *shown), rows))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, USAGE))

@@ -1,0 +1,204 @@
+"""The training loop: collect, update, log, evaluate, save; resume where it stopped."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from agents import PPO
+from cfg import UserError
+from mm_torch.build import make_embodiment, make_policy, make_ppo_config, make_task
+from mm_torch.checkpoint import check_embodiment, save_checkpoint
+from mm_torch.env import ImitationEnv
+from mm_torch.evaluation import evaluate, summarize
+from mm_torch.run_log import RunLog, duration
+
+
+class Trainer:
+    """One run. Its state after any number of iterations is a function of the configuration.
+
+    Attributes:
+        iteration: iterations done.
+        steps: control steps done, over all worlds.
+        iterations: iterations in all.
+    """
+
+    def __init__(
+        self, config: DictConfig, folder: Path, checkpoint: dict[str, Any] | None = None
+    ) -> None:
+        """Make everything that the run needs; nothing is written yet.
+
+        Args:
+            config: the complete configuration.
+            folder: the run's folder.
+            checkpoint: content of a checkpoint to resume from.
+
+        Raises:
+            UserError: the configuration cannot be built, or the checkpoint is of another body.
+        """
+        if config.torch_threads:
+            torch.set_num_threads(config.torch_threads)
+        torch.manual_seed(config.seed)
+        self.config, self.folder = config, folder
+        self.embodiment = make_embodiment(config)
+        if checkpoint is not None:
+            check_embodiment(folder, checkpoint, self.embodiment)
+        self.task = make_task(config, self.embodiment)
+        self.env = ImitationEnv(self.task, seed=config.seed, start=config.reset.start)
+        policy = make_policy(config, self.task)
+        try:
+            self.agent = PPO(policy, make_ppo_config(config), self.env.num_envs, seed=config.seed)
+        except ValueError as error:
+            raise UserError(f"agent: {error}") from error
+        self._evaluation_task = None
+        self.iteration, self.elapsed, self.best = 0, 0.0, -math.inf
+        self.evaluations: dict[str, dict[str, float]] = {}
+        per_iteration = self.env.num_envs * config.agent.num_steps
+        self.iterations = math.ceil(config.total_steps / per_iteration)
+        self._per_iteration = per_iteration
+        self._stop = False
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        else:
+            self._obs = self.env.reset()
+            self.agent.warm_start_normalizer(self._obs)
+
+    @property
+    def steps(self) -> int:
+        """Control steps done, over all worlds."""
+        return self.iteration * self._per_iteration
+
+    def train(self, iterations: int | None = None) -> bool:
+        """Train to the end (or for `iterations` more); return whether it was interrupted.
+
+        Ctrl-C and SIGTERM finish the iteration, save and return; a second Ctrl-C stops at once.
+        """
+        config = self.config.run
+        (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        log = RunLog(self.folder, self.iteration, config.progress_interval)
+        last = self.iterations
+        if iterations is not None:
+            last = min(last, self.iteration + iterations)
+        if self.iteration == 0:
+            self._evaluate(log, "untrained")
+        handlers = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while self.iteration < last and not self._stop:
+                values = self._iterate()
+                due = config.evaluate_interval and self.iteration % config.evaluate_interval == 0
+                if due and self.iteration < self.iterations:
+                    values |= self._evaluate(log, "latest")
+                log.write(self.iteration, self.steps, values)
+                log.progress(self._progress_line(values), last=self.iteration == last or self._stop)
+                if self.iteration % config.checkpoint_interval == 0:
+                    self.save("last")
+            if self.iteration == self.iterations and not self._stop:
+                values = self._evaluate(log, "trained")
+                log.write(self.iteration, self.steps, values)
+            self.save("last")
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            log.close()
+        if self._stop:
+            print(f"interrupted: saved {self.folder}/checkpoints/last.pt; go on with "
+                  f"resume={self.folder}")  # fmt: skip
+        return self._stop
+
+    def save(self, name: str) -> None:
+        """Write checkpoints/NAME.pt; all but "best" can be resumed from."""
+        state = {
+            "agent": self.agent.state_dict(),
+            "iteration": self.iteration,
+            "steps": self.steps,
+            "elapsed": self.elapsed,
+            "best": self.best,
+            "evaluations": self.evaluations,
+            "sizes": {"obs": self.env.obs_dim, "action": self.env.action_dim},
+        }
+        if name != "best":
+            state["env"] = self.env.state_dict()
+        path = self.folder / "checkpoints" / f"{name}.pt"
+        save_checkpoint(path, self.config, self.embodiment, state)
+
+    def close(self) -> None:
+        """Release the simulators."""
+        self.task.simulator.close()
+        if self._evaluation_task is not None:
+            self._evaluation_task.simulator.close()
+
+    def _iterate(self) -> dict[str, float]:
+        start = time.perf_counter()
+        progress = self.iteration / self.iterations
+        rollout, self._obs, collected = self.agent.collect(self.env, self._obs)
+        middle = time.perf_counter()
+        learned = self.agent.update(rollout, progress)
+        end = time.perf_counter()
+        self.iteration += 1
+        self.elapsed += end - start
+        return {
+            **collected,
+            **learned,
+            "collection_time": middle - start,
+            "learning_time": end - middle,
+            "steps_per_second": self._per_iteration / (end - start),
+        }
+
+    def _evaluate(self, log: RunLog, which: str) -> dict[str, float]:
+        """Evaluate the current policy on the training clips; keep the best checkpoint."""
+        if self._evaluation_task is None:
+            self._evaluation_task = make_task(
+                self.config, self.embodiment, self.config.run.evaluate_worlds
+            )
+        results = evaluate(self._evaluation_task, self.agent.policy.mean_action)
+        summary = summarize(results)
+        self.evaluations[which] = summary
+        log.message(
+            f"evaluation ({which}): return {summary['return_per_step']:.3f} of 1, "
+            f"site error {summary['error_site'] * 100:.1f} cm, "
+            f"frames covered {summary['frame_coverage'] * 100:.0f} %"
+        )
+        if summary["return_per_step"] > self.best:
+            self.best = summary["return_per_step"]
+            self.save("best")
+        return {f"evaluation/{name}": value for name, value in summary.items()}
+
+    def _progress_line(self, values: dict[str, float]) -> str:
+        left = (self.iterations - self.iteration) * self.elapsed / max(self.iteration, 1)
+        maximum = self.task.reward.maximum
+        length = values.get("episode_length")
+        return (
+            f"{self.steps:,}/{self.iterations * self._per_iteration:,} steps  "
+            f"{values['steps_per_second']:,.0f} steps/s  "
+            f"reward {values['reward'] / maximum:.3f} of 1  "
+            f"return {values.get('episode_return', math.nan):.1f}  "
+            f"length {length if length is not None else math.nan:.0f}  "
+            f"std {values['mean_std']:.2f}  left {duration(left)}"
+        )
+
+    def _restore(self, checkpoint: dict[str, Any]) -> None:
+        if "env" not in checkpoint:
+            raise UserError("this checkpoint has no environment state: resume from last.pt")
+        try:
+            self.agent.load_state_dict(checkpoint["agent"])
+            self.env.load_state_dict(checkpoint["env"])
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"checkpoint does not fit the configuration: {str(error).splitlines()[0]}"
+            ) from error
+        self.iteration = checkpoint["iteration"]
+        self.elapsed = checkpoint["elapsed"]
+        self.best = checkpoint["best"]
+        self.evaluations = dict(checkpoint["evaluations"])
+        self._obs = self.task.observe()
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        if self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
