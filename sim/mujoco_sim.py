@@ -43,6 +43,8 @@ class MujocoSim(Simulator):
         super().__init__(embodiment, nworld, torch.device("cpu"), options or SimOptions())
         self.model = copy.copy(embodiment.model)
         apply_options(self.model, self.options)
+        # MuJoCo would put a diverged world silently back into its reference pose; we report it.
+        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         model, nsite = self.model, len(embodiment.mimic_sites)
         threads = min(self.options.threads or len(os.sched_getaffinity(0)), nworld)
         self._pool = ThreadPoolExecutor(threads)

@@ -77,6 +77,8 @@ class WarpSim(Simulator):
                 self._model.opt.graph_conditional = wp.is_conditional_graph_supported()
             self._data = mjw.make_data(host_model, nworld, nconmax=nconmax, njmax=njmax)
             self._reset_mask = wp.zeros(nworld, dtype=bool)
+        # Up to here Warp used its own stream, from here on PyTorch's.
+        wp.synchronize_device(self._wp_device)
         self._take_views()
         self._allocate_derived()
 

@@ -1,0 +1,176 @@
+"""`python -m mm_torch.play`: watch a trained policy, in a window or as an MP4."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+# MuJoCo chooses its OpenGL when it is imported, so it is chosen before that.
+if "MUJOCO_GL" not in os.environ and any(a.startswith("video=") for a in sys.argv):
+    os.environ["MUJOCO_GL"] = "egl" if ctypes.util.find_library("EGL") else "osmesa"
+
+import numpy as np
+import torch
+
+from cfg import UserError
+from mm_torch.command_line import flag, run_command, split_arguments
+from mm_torch.policy_loading import LoadedPolicy, load_policy
+from mm_torch.render import Scene, VideoRenderer
+
+USAGE = """
+usage: python -m mm_torch.play checkpoint=FILE [video=FILE.mp4] [motions=SET] [key=value ...]
+
+Shows a trained policy: muscles coloured by activation (blue at rest, red when active), the
+reference as a violet ghost. Without video=, opens a window.
+  video=FILE.mp4    render without a display (EGL or OSMesa; MUJOCO_GL chooses)
+  clip=NAME         one clip in place of all
+  ghost=true        draw the reference
+  seconds=N         stop after N seconds of each clip
+  fps=50            frames a second of the video
+  size=640x480      width and height of the video
+Other key=value settings override the checkpoint's, such as sim.backend=mujoco.
+"""
+_OWN = ("checkpoint", "video", "clip", "ghost", "seconds", "fps", "size")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Play; return the exit status."""
+    own, settings = split_arguments(arguments, _OWN)
+    if "checkpoint" not in own:
+        raise UserError("checkpoint= is missing: give a file written by training")
+    seconds = _number(own, "seconds", float("inf"))
+    ghost = flag(own.get("ghost", "true"), "ghost")
+    video = Path(own["video"]) if "video" in own else None
+    if video is not None:
+        _check_video(video)
+    elif not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise UserError("no display for a window: give video=FILE.mp4")
+    loaded = load_policy(own["checkpoint"], settings, nworld=1)
+    clips = _clips(loaded, own.get("clip"))
+    scene = Scene(loaded.task.simulator.embodiment, ghost)
+    if video is not None:
+        fps, (width, height) = _number(own, "fps", 50.0), _size(own.get("size", "640x480"))
+        _write_video(loaded, scene, clips, seconds, video, fps, width, height)
+        print(f"wrote {video}")
+    else:
+        _show_window(loaded, scene, clips, seconds)
+    return 0
+
+
+@torch.no_grad()
+def states(
+    loaded: LoadedPolicy, clip: int, seconds: float
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield (qpos, activations, reference qpos) of each control step of a clip, world 0."""
+    task = loaded.task
+    device = task.simulator.device
+    everywhere = torch.ones(task.simulator.nworld, dtype=torch.bool, device=device)
+    clips = torch.full((task.simulator.nworld,), clip, device=device)
+    task.place(everywhere, clips, torch.zeros_like(clips))
+    steps = int(min(int(task.library.lengths[clip]) - 1, seconds / task.simulator.control_dt))
+    for _ in range(steps):
+        outcome = task.step(loaded.policy.mean_action(task.observe()))
+        tensors = (task.simulator.qpos, task.simulator.act, task.reference().qpos)
+        yield tuple(tensor[0].cpu().numpy().astype(np.float64) for tensor in tensors)
+        if bool(outcome.terminated[0]):
+            return
+
+
+def _write_video(
+    loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: float, path: Path, fps: float,
+    width: int, height: int,
+) -> None:  # fmt: skip
+    import imageio_ffmpeg
+
+    try:
+        renderer = VideoRenderer(scene, height, width)
+    except Exception as error:  # each OpenGL backend fails in its own way
+        raise UserError(
+            f"no off-screen OpenGL ({type(error).__name__}): install libegl1 or libosmesa6 and set "
+            f"MUJOCO_GL=egl or osmesa"
+        ) from error
+    stride = max(1, round(1.0 / (loaded.task.simulator.control_dt * fps)))
+    rate = 1.0 / (loaded.task.simulator.control_dt * stride)
+    temporary = path.with_name(f".{path.stem}.partial.mp4")
+    writer = imageio_ffmpeg.write_frames(
+        str(temporary), (width, height), fps=rate, quality=7, macro_block_size=2,
+        output_params=["-loglevel", "error"],
+    )  # fmt: skip
+    writer.send(None)
+    try:
+        for clip in clips:
+            for index, (qpos, act, reference) in enumerate(states(loaded, clip, seconds)):
+                if index % stride == 0:
+                    scene.update(qpos, act, reference)
+                    writer.send(np.ascontiguousarray(renderer.frame()))
+        writer.close()
+        os.replace(temporary, path)
+    finally:
+        writer.close()
+        renderer.close()
+        temporary.unlink(missing_ok=True)
+
+
+def _show_window(loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: float) -> None:
+    from mujoco import viewer
+
+    with viewer.launch_passive(scene.model, scene.data) as window:
+        window.opt.sitegroup[:] = 0
+        while window.is_running():
+            for clip in clips:
+                for qpos, act, reference in states(loaded, clip, seconds):
+                    start = time.perf_counter()
+                    if not window.is_running():
+                        return
+                    with window.lock():
+                        scene.update(qpos, act, reference)
+                        window.user_scn.ngeom = 0
+                        scene.add_ghost(window.user_scn)
+                    window.sync()
+                    wait = loaded.task.simulator.control_dt - (time.perf_counter() - start)
+                    time.sleep(max(0.0, wait))
+
+
+def _clips(loaded: LoadedPolicy, name: str | None) -> list[int]:
+    names = loaded.task.library.names
+    if name is None:
+        return list(range(len(names)))
+    if name not in names:
+        raise UserError(f"clip={name}: the motion set has {', '.join(names[:8])}")
+    return [names.index(name)]
+
+
+def _check_video(path: Path) -> None:
+    if path.suffix != ".mp4":
+        raise UserError(f"video={path}: expected a file that ends in .mp4")
+    if not path.resolve().parent.is_dir():
+        raise UserError(f"video={path}: its folder does not exist")
+    try:
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError as error:
+        raise UserError("video= needs imageio-ffmpeg: pip install 'mm-torch[video]'") from error
+
+
+def _number(own: dict[str, str], key: str, default: float) -> float:
+    try:
+        value = float(own.get(key, default))
+    except ValueError as error:
+        raise UserError(f"{key}={own[key]}: expected a number") from error
+    if not value > 0:
+        raise UserError(f"{key}={own[key]}: expected a positive number")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise UserError(f"size={text}: expected WIDTHxHEIGHT, as in 640x480")
+    return int(width) // 2 * 2, int(height) // 2 * 2
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, USAGE, settings=False))

@@ -1,0 +1,48 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from sim.embodiment import Embodiment, load_embodiment
+
+ROOT = Path(__file__).resolve().parent.parent
+_BODIES: dict[tuple[str, bool], Embodiment] = {}
+
+
+def body(name: str, fingers: bool = False) -> Embodiment:
+    """Return an embodiment, compiled once a session: fullbody takes seconds."""
+    if (name, fingers) not in _BODIES:
+        _BODIES[name, fingers] = load_embodiment(name, fingers)
+    return _BODIES[name, fingers]
+
+
+@pytest.fixture(scope="session")
+def bimanual() -> Embodiment:
+    return body("bimanual")
+
+
+@pytest.fixture(scope="session")
+def fullbody() -> Embodiment:
+    return body("fullbody")
+
+
+@pytest.fixture(params=["bimanual", "fullbody"])
+def embodiment(request: pytest.FixtureRequest) -> Embodiment:
+    return body(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real recordings, which is not part of the project."""
+    return Path(os.environ.get("MM_TORCH_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread() -> None:
+    # Small tensors: more threads only fight with the simulator's.
+    torch.set_num_threads(1)
