@@ -184,6 +184,9 @@ class RunConfig:
     checkpoint_interval: int = opt(25, "iterations between checkpoints")
     evaluate_interval: int = opt(0, "iterations between evaluations; 0 = at the end only")
     evaluate_worlds: int = opt(0, "worlds of an evaluation; 0 = one a clip, at most sim.nworld")
+    evaluate_to_end: bool = opt(
+        False, "evaluations play on after a termination: errors are over whole clips"
+    )
     progress_interval: float = opt(5.0, "seconds between progress lines when not on a terminal")
 
 

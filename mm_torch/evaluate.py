@@ -24,7 +24,8 @@ Plays every clip from its first frame with the policy's mean action and prints t
   checkpoint=FILE   a checkpoint written by training
   motions=SET       motion set; the training set if left out
   out=FILE.json     also write the table as JSON
-  terminate=true    end a clip when the termination rules say so
+  to_end=BOOL       play on after a termination, so that errors are over whole clips; the
+                    checkpoint's run.evaluate_to_end if left out
   stochastic=false  sample actions in place of their mean
 Other key=value settings override the checkpoint's, such as sim.backend=warp.
 """
@@ -32,15 +33,17 @@ Other key=value settings override the checkpoint's, such as sim.backend=warp.
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate; return the exit status."""
-    own, settings = split_arguments(arguments, ("checkpoint", "out", "terminate", "stochastic"))
+    own, settings = split_arguments(arguments, ("checkpoint", "out", "to_end", "stochastic"))
     if "checkpoint" not in own:
         raise UserError("checkpoint= is missing: give a file written by training")
     out = Path(own["out"]) if "out" in own else None
     if out is not None and not out.resolve().parent.is_dir():
         raise UserError(f"out={out}: its folder does not exist")
-    terminate = flag(own.get("terminate", "true"), "terminate")
     stochastic = flag(own.get("stochastic", "false"), "stochastic")
     loaded = load_policy(own["checkpoint"], settings)
+    to_end = loaded.config.run.evaluate_to_end
+    if "to_end" in own:
+        to_end = flag(own["to_end"], "to_end")
     policy = loaded.policy.mean_action
     if stochastic:
         generator = torch.Generator(loaded.task.simulator.device).manual_seed(loaded.config.seed)
@@ -48,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         def policy(obs: torch.Tensor) -> torch.Tensor:
             return loaded.policy.act(obs, generator)[0]
 
-    results = evaluate(loaded.task, policy, terminate)
+    results = evaluate(loaded.task, policy, to_end)
     summary = summarize(results)
     print(results_table(results, summary))
     if out is not None:
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
             "checkpoint": own["checkpoint"],
             "motions": loaded.config.motions,
             "simulator": type(loaded.task.simulator).__name__,
-            "terminate": terminate,
+            "to_end": to_end,
             "stochastic": stochastic,
             "overall": summary,
             "clips": [asdict(result) for result in results],

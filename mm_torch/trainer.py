@@ -156,7 +156,8 @@ class Trainer:
             self._evaluation_task = make_task(
                 self.config, self.embodiment, self.config.run.evaluate_worlds
             )
-        results = evaluate(self._evaluation_task, self.agent.policy.mean_action)
+        policy, to_end = self.agent.policy.mean_action, self.config.run.evaluate_to_end
+        results = evaluate(self._evaluation_task, policy, to_end)
         summary = summarize(results)
         self.evaluations[which] = summary
         log.message(

@@ -1,4 +1,4 @@
-"""From joint positions to a complete reference motion: velocities, and mimic sites by kinematics."""
+"""From joint positions to a complete motion: velocities, and mimic sites by kinematics."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 The recordings were made with MuJoCo 3.4.0. Under that release (`make parity`) every observation
 entry, reward term and termination flag must agree. Under the release that the project uses, the
-wrapping of some tendons has changed, and with it lengths, velocities and forces of these muscles and
-the motion that they cause; then every world is put on the recorded state before each step, what does
-not depend on the changed tendons must still agree, and the rest must stay small.
+wrapping of some tendons has changed, and with it lengths, velocities and forces of these muscles
+and the motion that they cause; then every world is put on the recorded state before each step, what
+does not depend on the changed tendons must still agree, and the rest must stay small.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ class Replay:
         with np.load(path, allow_pickle=False) as file:
             self.record = {key: file[key] for key in file}
         self.name, embodiment = name, body(name)
-        config = load_config(
-            ["cfg=demo", f"embodiment={name}", "mdp=musclemimic", *WEIGHTS[name]]
-        )
+        config = load_config(["cfg=demo", f"embodiment={name}", "mdp=musclemimic", *WEIGHTS[name]])
         options = SimOptions(refresh_derived=False, timestep=TIMESTEP[name])
         self.sim = MujocoSim(embodiment, 1, options, dtype=torch.float64)
         motion = make_motion(
@@ -75,7 +73,9 @@ class Replay:
 
     def anchor(self, row: int) -> None:
         """Put the simulator on the recorded state of a row (contacts and warm start are solved)."""
-        state = [torch.from_numpy(self.record[k][row]).unsqueeze(0) for k in ("qpos", "qvel", "act")]
+        state = [
+            torch.from_numpy(self.record[k][row]).unsqueeze(0) for k in ("qpos", "qvel", "act")
+        ]
         self.sim.reset(torch.ones(1, dtype=torch.bool), *state)
         self.sim.ctrl.copy_(torch.from_numpy(self.record["ctrl"][row]))
         self.task.frame[:] = int(self.record["frame"][row, 1])
