@@ -135,8 +135,8 @@ class TerminationConfig:
 class ResetConfig:
     start: str = opt("random", "first frame of an episode: random, or first (of the clip)")
     activation: str = opt(
-        "constant",
-        "initial activation: zero, or constant (reset.activation_level)",
+        "statics",
+        "initial activation: zero, constant, or statics (static optimisation of the reference)",
     )
     activation_level: float = opt(0.05, "activation with activation=constant")
 
@@ -157,7 +157,7 @@ class NetworkConfig:
 class AgentConfig:
     num_steps: int = opt(20, "control steps a world in each iteration")
     epochs: int = opt(1, "passes over the rollout")
-    minibatches: int = opt(128, "minibatches a pass; must divide num_steps x nworld")
+    minibatch_size: int = opt(1280, "least samples of a gradient step; a pass has equal shares")
     gamma: float = opt(0.99, "discount a control step")
     lam: float = opt(0.95, "lambda of generalized advantage estimation")
     clip: float = opt(0.2, "PPO clip range of the probability ratio")
@@ -206,6 +206,9 @@ class Config:
     observation: ObservationConfig = section(ObservationConfig, "observation terms")
     reward: RewardConfig = section(RewardConfig, "reward terms: weight * exp(-sharpness * d)")
     termination: TerminationConfig = section(TerminationConfig, "when an episode ends")
+    evaluation: TerminationConfig = section(
+        TerminationConfig, "when a clip ends early in evaluation and playback"
+    )
     reset: ResetConfig = section(ResetConfig, "where an episode starts")
     network: NetworkConfig = section(NetworkConfig, "policy and value networks")
     agent: AgentConfig = section(AgentConfig, "PPO")
@@ -218,7 +221,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sim.backend": ("auto", "warp", "mujoco"),
     "action.mapping": ("sigmoid", "linear", "musclemimic"),
     "reset.start": ("random", "first"),
-    "reset.activation": ("zero", "constant"),
+    "reset.activation": ("zero", "constant", "statics"),
     "network.residual": ("none", "fixed", "gated"),
     "agent.optimizer": ("muon", "adam"),
     "agent.schedule": ("linear", "constant"),
@@ -233,6 +236,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "observation.lookahead_stride": (1, float("inf")),
     "termination.max_steps": (1, float("inf")),
     "reset.activation_level": (0.0, 1.0),
+    "agent.minibatch_size": (1, float("inf")),
+    "agent.num_steps": (1, float("inf")),
     "run.checkpoint_interval": (1, float("inf")),
     "run.evaluate_interval": (0, float("inf")),
     "run.evaluate_worlds": (0, float("inf")),

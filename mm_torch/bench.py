@@ -60,11 +60,8 @@ def measure(config: DictConfig, seconds: float) -> dict[str, object]:
     task = make_task(config, embodiment)
     env = ImitationEnv(task, seed=config.seed, start=config.reset.start)
     policy = make_policy(config, task)
-    try:
-        agent = PPO(policy, make_ppo_config(config), env.num_envs, seed=config.seed)
-    except ValueError as error:
-        raise UserError(f"agent: {error}") from error
     device, worlds = env.device, env.num_envs
+    agent = PPO(policy, make_ppo_config(config, worlds), worlds, seed=config.seed)
     generator = torch.Generator(device).manual_seed(config.seed)
     obs = env.reset()
 

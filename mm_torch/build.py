@@ -12,6 +12,7 @@ from cfg import UserError
 from mm_torch.motion_library import MotionLibrary
 from mm_torch.task import ImitationTask
 from mm_torch.task_state import Layout
+from retarget.activations import with_activations
 from retarget.motion_set import load_motion_set
 from sim.embodiment import Embodiment, load_embodiment
 from sim.simulator import SimOptions, make_simulator, resolve_backend
@@ -32,7 +33,10 @@ def make_embodiment(config: DictConfig) -> Embodiment:
 
 
 def make_task(
-    config: DictConfig, embodiment: Embodiment, nworld: int | None = None
+    config: DictConfig,
+    embodiment: Embodiment,
+    nworld: int | None = None,
+    evaluation: bool = False,
 ) -> ImitationTask:
     """Return the imitation task on its simulator and motion set.
 
@@ -40,12 +44,15 @@ def make_task(
         config: a complete configuration.
         embodiment: the body.
         nworld: number of worlds in place of the configuration's; 0 = one a clip, at most that.
+        evaluation: whether the termination rules are those of evaluation.
 
     Raises:
         UserError: an unusable motion set, backend or term.
     """
     folder = demo_folder(embodiment.name) if config.motions == "demo" else Path(config.motions)
     motions = load_motion_set(folder, embodiment)
+    if config.reset.activation == "statics":
+        motions = [with_activations(motion, embodiment) for motion in motions]
     if nworld is None:
         nworld = config.sim.nworld
     elif nworld == 0:
@@ -63,7 +70,7 @@ def make_task(
         raise
     except ValueError as error:
         raise UserError(str(error)) from error
-    return ImitationTask(config, simulator, library)
+    return ImitationTask(config, simulator, library, evaluation)
 
 
 def make_policy(config: DictConfig, task: ImitationTask) -> ActorCritic:
@@ -81,13 +88,20 @@ def make_policy(config: DictConfig, task: ImitationTask) -> ActorCritic:
     return policy.to(task.simulator.device)
 
 
-def make_ppo_config(config: DictConfig) -> PPOConfig:
-    """Return PPO's hyperparameters.
+def make_ppo_config(config: DictConfig, worlds: int) -> PPOConfig:
+    """Return PPO's hyperparameters for a number of worlds.
+
+    A pass over the rollout is split into as many equal minibatches as leave each at least
+    `agent.minibatch_size` samples, so that any number of worlds trains.
 
     Raises:
         UserError: a value out of range.
     """
+    settings = OmegaConf.to_container(config.agent)
+    samples = settings["num_steps"] * worlds
+    most = max(1, samples // settings.pop("minibatch_size"))
+    settings["minibatches"] = next(n for n in range(most, 0, -1) if samples % n == 0)
     try:
-        return PPOConfig(**OmegaConf.to_container(config.agent))
+        return PPOConfig(**settings)
     except ValueError as error:
         raise UserError(f"agent: {error}") from error

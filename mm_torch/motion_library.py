@@ -55,6 +55,8 @@ class MotionLibrary:
         self._qpos, self._qvel = join("qpos"), join("qvel")
         self._site_pos, self._site_vel = join("site_pos"), join("site_vel")
         self._site_rot = quat_to_matrix(join("site_quat"))
+        explained = all(motion.act is not None for motion in motions)
+        self._act = join("act") if explained else None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -82,6 +84,16 @@ class MotionLibrary:
         if not self._layout.root_nq:
             return self._qpos.new_zeros(*clip.shape, 2)
         return self._qpos[self.starts[clip] + frame, :2]
+
+    def activations(self, clip: Tensor, frame: Tensor) -> Tensor:
+        """Return the (..., nu) activations that explain frames of clips.
+
+        Raises:
+            ValueError: a clip has none.
+        """
+        if self._act is None:
+            raise ValueError("the motion set has clips without activations")
+        return self._act[self.starts[clip] + frame]
 
     def sample_clips(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw `count` clips uniformly; the generator lives on the library's device."""

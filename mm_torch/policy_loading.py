@@ -45,7 +45,7 @@ def load_policy(
     config = load_config(settings, base=config_from_dict(content["config"]))
     embodiment = make_embodiment(config)
     check_embodiment(checkpoint, content, embodiment)
-    task = make_task(config, embodiment, nworld)
+    task = make_task(config, embodiment, nworld, evaluation=True)
     sizes = content["sizes"]
     if (sizes["obs"], sizes["action"]) != (task.obs_dim, task.action_dim):
         raise UserError(

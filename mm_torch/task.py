@@ -47,8 +47,20 @@ class Outcome:
 class ImitationTask:
     """Every world follows a clip of a motion library, from a frame that it was placed on."""
 
-    def __init__(self, config: DictConfig, simulator: Simulator, library: MotionLibrary) -> None:
+    def __init__(
+        self,
+        config: DictConfig,
+        simulator: Simulator,
+        library: MotionLibrary,
+        evaluation: bool = False,
+    ) -> None:
         """Make the task.
+
+        Args:
+            config: a complete configuration.
+            simulator: the worlds.
+            library: the clips.
+            evaluation: whether the termination rules are those of evaluation.
 
         Raises:
             UserError: terms that the embodiment does not have.
@@ -58,14 +70,15 @@ class ImitationTask:
         embodiment, device = simulator.embodiment, simulator.device
         # Plain dataclasses: OmegaConf's checked attribute access is slow inside a step.
         settings = OmegaConf.to_object(config)
-        self._max_steps = settings.termination.max_steps
+        rules = settings.evaluation if evaluation else settings.termination
+        self._max_steps = rules.max_steps
         self._activation = settings.reset.activation
         self._level = settings.reset.activation_level
         self._to_excitation = MAPPINGS[settings.action.mapping]
         try:
             self.observation = Observation(settings.observation, embodiment.has_root)
             self.reward = Reward(settings.reward, embodiment.has_root, simulator.control_dt)
-            self.termination = Termination(settings.termination, embodiment.has_root)
+            self.termination = Termination(rules, embodiment.has_root)
         except ValueError as error:
             raise UserError(str(error)) from error
         self.layout = Layout.of(embodiment, device)
@@ -104,8 +117,11 @@ class ImitationTask:
         origin = self.library.root_xy(self.clip, self.frame)
         self.origin = torch.where(mask.unsqueeze(1), origin, self.origin)
         start = self.reference()
-        level = self._level if self._activation == "constant" else 0.0
-        act = torch.full_like(self.simulator.act, level)
+        if self._activation == "statics":
+            act = self.library.activations(self.clip, self.frame)
+        else:
+            level = self._level if self._activation == "constant" else 0.0
+            act = torch.full_like(self.simulator.act, level)
         self.simulator.reset(mask, start.qpos, start.qvel, act)
 
     def state(self) -> TaskState:

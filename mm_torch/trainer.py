@@ -52,10 +52,8 @@ class Trainer:
         self.task = make_task(config, self.embodiment)
         self.env = ImitationEnv(self.task, seed=config.seed, start=config.reset.start)
         policy = make_policy(config, self.task)
-        try:
-            self.agent = PPO(policy, make_ppo_config(config), self.env.num_envs, seed=config.seed)
-        except ValueError as error:
-            raise UserError(f"agent: {error}") from error
+        worlds = self.env.num_envs
+        self.agent = PPO(policy, make_ppo_config(config, worlds), worlds, seed=config.seed)
         self._evaluation_task = None
         self.iteration, self.elapsed, self.best = 0, 0.0, -math.inf
         self.evaluations: dict[str, dict[str, float]] = {}
@@ -153,9 +151,8 @@ class Trainer:
     def _evaluate(self, log: RunLog, which: str) -> dict[str, float]:
         """Evaluate the current policy on the training clips; keep the best checkpoint."""
         if self._evaluation_task is None:
-            self._evaluation_task = make_task(
-                self.config, self.embodiment, self.config.run.evaluate_worlds
-            )
+            worlds = self.config.run.evaluate_worlds
+            self._evaluation_task = make_task(self.config, self.embodiment, worlds, evaluation=True)
         policy, to_end = self.agent.policy.mean_action, self.config.run.evaluate_to_end
         results = evaluate(self._evaluation_task, policy, to_end)
         summary = summarize(results)

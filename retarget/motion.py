@@ -2,8 +2,8 @@
 
 Keys: format_version, embodiment, model (fingerprint of the body it was made for), fps, source,
 joint_names (njnt), site_names (nsite), qpos (T, nq), qvel (T, nv) float64, site_pos (T, nsite, 3),
-site_quat (T, nsite, 4; w first), site_vel (T, nsite, 6; angular then linear, world axes) float32.
-Units are m, rad and s.
+site_quat (T, nsite, 4; w first), site_vel (T, nsite, 6; angular then linear, world axes) float32,
+and optionally act (T, nu) float16. Units are m, rad and s.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,7 @@ class Motion:
         site_quat: (T, nsite, 4) mimic-site orientations (w first).
         site_vel: (T, nsite, 6) angular then linear velocity, world axes, at the site.
         source: where it comes from.
+        act: (T, nu) activations that explain the motion, or None where nobody computed them.
     """
 
     name: str
@@ -58,7 +59,8 @@ class Motion:
     site_pos: np.ndarray
     site_quat: np.ndarray
     site_vel: np.ndarray
-    source: str = field(default="")
+    source: str = ""
+    act: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.qpos)
@@ -75,8 +77,10 @@ class Motion:
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
+                optional = {} if self.act is None else {"act": self.act.astype(np.float16)}
                 np.savez_compressed(
                     file,
+                    **optional,
                     format_version=np.int64(FORMAT_VERSION),
                     embodiment=np.str_(self.embodiment),
                     model=np.str_(self.model),
@@ -116,6 +120,7 @@ class Motion:
                 if missing:
                     raise MotionError(f"{path}: no entry {missing[0]!r}: not a motion file")
                 entry = {key: file[key] for key in (*_SCALARS, *_ARRAYS)}
+                act = file["act"].astype(np.float64) if "act" in file else None
         except MotionError:
             raise
         except (
@@ -145,6 +150,7 @@ class Motion:
             joint_names=tuple(str(name) for name in entry["joint_names"]),
             site_names=tuple(str(name) for name in entry["site_names"]),
             source=str(entry["source"]),
+            act=act,
             **{key: entry[key] for key in _ARRAYS},
         )
         motion.check(str(path), embodiment)
@@ -164,6 +170,8 @@ class Motion:
             self._check_embodiment(where, embodiment)
             shapes["qpos"] = (frames, embodiment.model.nq)
             shapes["qvel"] = (frames, embodiment.model.nv)
+            if self.act is not None:
+                shapes["act"] = (frames, embodiment.model.nu)
         for key, shape in shapes.items():
             if getattr(self, key).shape != shape:
                 raise MotionError(
@@ -175,7 +183,7 @@ class Motion:
             raise MotionError(f"{where}: {frames} frame(s), expected at least 2")
         if not (np.isfinite(self.fps) and self.fps > 0):
             raise MotionError(f"{where}: fps is {self.fps}, expected a positive number")
-        for key in _ARRAYS:
+        for key in _ARRAYS if self.act is None else (*_ARRAYS, "act"):
             bad = ~np.isfinite(getattr(self, key)).reshape(frames, -1).all(axis=1)
             if bad.any():
                 raise MotionError(

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 
 TINY = [
     "cfg=demo", "sim.backend=mujoco", "sim.nworld=4", "network.actor_hidden=[16]",
-    "network.critic_hidden=[16]", "agent.num_steps=8", "agent.minibatches=2", "agent.epochs=1",
+    "network.critic_hidden=[16]", "agent.num_steps=8", "agent.minibatch_size=16", "agent.epochs=1",
 ]  # fmt: skip
 
 

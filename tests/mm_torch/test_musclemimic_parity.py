@@ -43,6 +43,8 @@ TERMS = {
     "mm_rvel_rot": "reward_rvel_rot",
     "mm_rvel_lin": "reward_rvel_lin",
 }
+# Muscles of the shoulder whose wrapping differs between MuJoCo 3.4 and 4.0 on these references.
+CHANGED_TENDONS = {"LAT2", "LAT2_left", "TMAJ", "TMAJ_left"}
 SIZE = {"fullbody": 2418, "bimanual": 417}
 
 
@@ -136,10 +138,7 @@ def test_observation_on_the_reference(replay: Replay) -> None:
         assert error.max() < 1e-4, (row, int(error.argmax()))
         changed = muscles.max(axis=1) > 1e-4
         names = [n for n, c in zip(replay.sim.embodiment.muscle_names, changed, strict=True) if c]
-        if SAME_MUJOCO:
-            assert not names
-        # Shoulder, hip and back muscles that wrap over a cylinder or an ellipsoid.
-        assert changed.mean() < 0.1, names
+        assert set(names) <= (set() if SAME_MUJOCO else CHANGED_TENDONS), row
 
 
 def test_state_entries_on_recorded_states(replay: Replay) -> None:

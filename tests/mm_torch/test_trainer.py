@@ -10,7 +10,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cfg import UserError
+from cfg import UserError, load_config
+from mm_torch.build import make_ppo_config
 from mm_torch.checkpoint import load_checkpoint
 from mm_torch.policy_loading import load_policy
 from mm_torch.run_log import RunLog, duration, tag
@@ -183,9 +184,18 @@ def test_unusable_checkpoints(tmp_path: Path) -> None:
         load_checkpoint(other)
 
 
+def test_any_number_of_worlds_is_split_into_equal_minibatches() -> None:
+    config = load_config(["cfg=fullbody"])
+    assert make_ppo_config(config, 8192).minibatches == 128
+    assert make_ppo_config(config, 16).minibatches == 1
+    for worlds in (3, 7, 96, 1000):
+        samples = worlds * config.agent.num_steps
+        count = make_ppo_config(config, worlds).minibatches
+        assert samples % count == 0
+        assert count == 1 or samples // count >= config.agent.minibatch_size
+
+
 def test_agent_settings_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="minibatches must divide"):
-        Trainer(small_config("bimanual", "agent.minibatches=7"), tmp_path)
     with pytest.raises(UserError, match="agent: gamma must be in"):
         Trainer(small_config("bimanual", "agent.gamma=2"), tmp_path)
     with pytest.raises(UserError, match="network: need 0 < min_std"):

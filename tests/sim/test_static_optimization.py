@@ -1,0 +1,58 @@
+"""Static optimisation against inverse dynamics."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import torch
+
+from sim import Embodiment
+from sim.static_optimization import _solve, _System, static_optimization
+
+
+def _still(embodiment: Embodiment) -> np.ndarray:
+    """A posture with the arms a little forward and bent, feet on the ground."""
+    model = embodiment.model
+    qpos = model.qpos0.copy()
+    for name, value in (("shoulder_elv", 0.6), ("elv_angle", 0.8), ("elbow_flex", 0.9)):
+        for side in "rl":
+            qpos[model.joint(f"{name}_{side}").qposadr[0]] = value
+    return embodiment.couplings.complete_qpos(qpos)
+
+
+def test_solver_on_a_problem_with_a_known_answer() -> None:
+    matrix = torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 2.0]]])
+    # Two equal helpers share what is needed; the bound of the third is active.
+    x = _solve(matrix, torch.tensor([[1.0, 8.0]]), torch.tensor([1.0, 1.0, 1.0]), 2000)
+    torch.testing.assert_close(x, torch.tensor([[0.4975, 0.4975, 1.0]]), atol=1e-3, rtol=0)
+    x = _solve(matrix, torch.tensor([[-1.0, -1.0]]), torch.tensor([1.0, 1.0, 1.0]), 100)
+    assert float(x.abs().max()) == 0
+
+
+def test_muscles_hold_a_posture(bimanual: Embodiment) -> None:
+    qpos, qvel = _still(bimanual)[None], np.zeros((1, bimanual.model.nv))
+    act = static_optimization(bimanual, qpos, qvel, 100.0)
+    assert act.shape == (1, 64)
+    assert act.min() >= 0 and act.max() <= 1
+    data = mujoco.MjData(bimanual.model)
+    accelerations = {}
+    for name, value in (("idle", np.zeros(64)), ("held", act[0])):
+        data.qpos[:], data.qvel[:], data.act[:] = qpos[0], 0, value
+        mujoco.mj_forward(bimanual.model, data)
+        accelerations[name] = np.abs(data.qacc[bimanual.independent_dofs]).max()
+    assert accelerations["held"] < 0.05 * accelerations["idle"]
+
+
+def test_the_ground_carries_a_standing_body(fullbody: Embodiment) -> None:
+    qpos = _still(fullbody)
+    system = _System(fullbody)
+    matrix, target = system.assemble(qpos, np.zeros(fullbody.model.nv), np.zeros(fullbody.model.nv))
+    weight = fullbody.model.body_mass.sum() * 9.81
+    # Standing still needs one body weight upwards at the root.
+    np.testing.assert_allclose(target[2] / system._weight[2], weight, rtol=1e-6)
+    solution = _solve(
+        torch.from_numpy(matrix[None]).float(), torch.from_numpy(target[None]).float(),
+        torch.full((system.width,), float("inf")), 3000,
+    )  # fmt: skip
+    residual = matrix[2] @ solution[0].numpy() - target[2]
+    assert abs(residual / target[2]) < 0.02
