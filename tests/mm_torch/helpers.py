@@ -15,7 +15,7 @@ def small_config(embodiment: str = "bimanual", *arguments: str) -> DictConfig:
     settings = [
         "cfg=demo", f"embodiment={embodiment}", "sim.backend=mujoco", "sim.nworld=4",
         "network.actor_hidden=[16]", "network.critic_hidden=[16]", "agent.num_steps=8",
-        "agent.minibatch_size=16", "agent.epochs=2", "device=cpu",
+        "agent.minibatch_size=16", "agent.epochs=2", "device=cpu", "torch_threads=1",
     ]  # fmt: skip
     given = {argument.split("=")[0] for argument in arguments}
     kept = [setting for setting in settings if setting.split("=")[0] not in given]

@@ -68,10 +68,11 @@ def test_two_and_two_iterations_equal_four(tmp_path: Path, optimizer: str) -> No
         for key in a:
             if not key.startswith("Perf/"):
                 assert a[key] == b[key], key
-        rates.append(a["Loss/learning_rate"])
+        if "Loss/learning_rate" in a:  # not in the closing evaluation's line
+            rates.append(a["Loss/learning_rate"])
     # The schedule went on rather than starting again.
-    assert rates[:4] == sorted(rates[:4], reverse=True)
-    assert rates[0] > rates[3]
+    assert len(set(rates)) == 4
+    assert rates == sorted(rates, reverse=True)
 
 
 def test_logs_and_checkpoints(tmp_path: Path) -> None:
