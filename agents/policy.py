@@ -112,12 +112,21 @@ class ActorCritic(nn.Module):
         self.gaussian = GaussianHead(action_dim, init_std, min_std, max_std)
 
     def act(
-        self, obs: Tensor, generator: torch.Generator | None = None
+        self,
+        obs: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sample: (N, obs_dim) to action (N, A), log_prob (N,) float64 and value (N,)."""
+        """Sample: (N, obs_dim) to action (N, A), log_prob (N,) float64 and value (N,).
+
+        ``noise`` (N, A), standard normal, is used in place of drawing from the generator.
+        """
         normalized = self.normalizer(obs)
         mean = self._mean(normalized)
-        action = self.gaussian.sample(mean, generator)
+        if noise is None:
+            action = self.gaussian.sample(mean, generator)
+        else:
+            action = mean + self.gaussian.std * noise
         return action, self.gaussian.log_prob(mean, action), self._value(normalized)
 
     def evaluate(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:

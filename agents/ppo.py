@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.episodes import EpisodeTracker
+from agents.exploration import CorrelatedNoise
 from agents.gae import generalized_advantage
 from agents.losses import (
     approximate_kl,
@@ -67,6 +68,8 @@ class PPO:
         )
         self.return_scaler = ReturnScaler(num_envs, config.gamma).to(self.device)
         self.episodes = EpisodeTracker(num_envs).to(self.device)
+        actions = len(policy.gaussian.raw)
+        self.noise = CorrelatedNoise(num_envs, actions, config.noise_correlation).to(self.device)
         self.iteration = 0  # updates finished
         self._rollout: Rollout | None = None
 
@@ -92,7 +95,8 @@ class PPO:
         obs = self.policy.normalizer.fill_nonfinite(obs)
         for _ in range(self.config.num_steps):
             with self._autocast():
-                action, log_prob, value = self.policy.act(obs, self.generator)
+                noise = self.noise.sample(self.generator)
+                action, log_prob, value = self.policy.act(obs, noise=noise)
             result = env.step(action)
             final_obs = self.policy.normalizer.fill_nonfinite(result.final_obs)
             with self._autocast():
@@ -117,6 +121,7 @@ class PPO:
             seen_finite = (result.obs.isfinite() & result.final_obs.isfinite()).all(-1)
             metrics.add("nonfinite_obs", ~seen_finite)
             self.episodes.update(reward, done, metrics)
+            self.noise.restart(done)
             for name, diagnostic in result.info.items():
                 metrics.add(f"info/{name}", diagnostic)
             obs = self.policy.normalizer.fill_nonfinite(result.obs)
@@ -168,6 +173,7 @@ class PPO:
             "optimizer": self.optimizer.state_dict(),
             "return_scaler": _copies(self.return_scaler),
             "episodes": _copies(self.episodes),
+            "noise": _copies(self.noise),
             "generator": {"device": self.device.type, "state": self.generator.get_state()},
             "iteration": self.iteration,
         }
@@ -186,6 +192,7 @@ class PPO:
         self.policy.load_state_dict(state["policy"])
         self.return_scaler.load_state_dict(state["return_scaler"])
         self.episodes.load_state_dict(state["episodes"])
+        self.noise.load_state_dict(state["noise"])
         self.iteration = state["iteration"]
         if state["generator"]["device"] == self.device.type:
             self.generator.set_state(state["generator"]["state"].cpu())

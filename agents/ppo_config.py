@@ -41,6 +41,8 @@ class PPOConfig:
     muon_lr: float = 4e-4
     # Momentum of Muon.
     muon_momentum: float = 0.95
+    # Correlation of the action noise from one step to the next; 0 is white noise.
+    noise_correlation: float = 0.0
     # Course of both learning rates over training.
     schedule: ScheduleName = "linear"
     # Fraction of the base learning rates left at the end of a linear schedule.
@@ -70,7 +72,8 @@ class PPOConfig:
             require(value is None or value > 0.0, name, "positive or None")
         for name in ("value_coef", "entropy_coef"):
             require(getattr(self, name) >= 0.0, name, "at least 0")
-        require(0.0 <= self.muon_momentum < 1.0, "muon_momentum", "in [0, 1)")
+        for name in ("muon_momentum", "noise_correlation"):
+            require(0.0 <= getattr(self, name) < 1.0, name, "in [0, 1)")
         kinds, schedules = get_args(OptimizerKind), tuple(SCHEDULES)
         require(self.optimizer in kinds, "optimizer", f"one of {kinds}")
         require(self.schedule in schedules, "schedule", f"one of {schedules}")

@@ -44,6 +44,9 @@ class ActionConfig:
         "sigmoid",
         "raw action to excitation: sigmoid, linear (clip (a+1)/2), or musclemimic (clip a to ±1)",
     )
+    feedforward: bool = opt(
+        False, "the action corrects the reference's static-optimisation activations (sigmoid only)"
+    )
 
 
 @dataclass
@@ -169,6 +172,9 @@ class AgentConfig:
     lr: float = opt(4e-4, "learning rate of Adam")
     muon_lr: float = opt(4e-4, "learning rate of Muon")
     muon_momentum: float = opt(0.95, "momentum of Muon")
+    noise_correlation: float = opt(
+        0.0, "correlation of the action noise from step to step; 0 = white"
+    )
     schedule: str = opt("linear", "learning-rate schedule: linear or constant")
     lr_floor: float = opt(0.05, "last learning rate as a fraction of the first")
     normalize_advantage: bool = opt(True, "advantages are standardised in each minibatch")

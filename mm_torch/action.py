@@ -12,6 +12,20 @@ def sigmoid(action: Tensor) -> Tensor:
     return action.sigmoid()
 
 
+def corrected(action: Tensor, activation: Tensor) -> Tensor:
+    """Excitation = sigmoid(a + logit(activation)): the action corrects what is expected.
+
+    A zero action gives the expected activation itself, kept off 0 and 1 by 0.02 so that a
+    correction can be felt. As the logit is steep near 0, the same noise moves a silent muscle
+    less than an active one, as signal-dependent noise does in people (Harris and Wolpert 1998).
+
+    Args:
+        action: (..., nu) raw action.
+        activation: (..., nu) expected activation.
+    """
+    return (action + activation.clamp(0.02, 0.98).logit()).sigmoid()
+
+
 def linear(action: Tensor) -> Tensor:
     """Excitation = (a + 1) / 2, clipped to [0, 1]."""
     return ((action + 1) / 2).clamp(0, 1)

@@ -51,7 +51,7 @@ def make_task(
     """
     folder = demo_folder(embodiment.name) if config.motions == "demo" else Path(config.motions)
     motions = load_motion_set(folder, embodiment)
-    if config.reset.activation == "statics":
+    if config.reset.activation == "statics" or config.action.feedforward:
         motions = [with_activations(motion, embodiment) for motion in motions]
     if nworld is None:
         nworld = config.sim.nworld

@@ -159,6 +159,21 @@ def test_action_mappings() -> None:
     assert MAPPINGS["musclemimic"](raw).tolist() == [-1, -1, -0.5, 0, 0.5, 1, 1]
 
 
+def test_feedforward_corrects_the_expected_activation() -> None:
+    task = small_task("bimanual", "action.feedforward=true")
+    task.place(_everywhere(task), torch.zeros(4, dtype=torch.long), torch.arange(4) * 50)
+    expected = task.library.activations(task.clip, task.frame + 1).clamp(0.02, 0.98)
+    zero = torch.zeros(4, task.action_dim)
+    torch.testing.assert_close(task.excitation(zero), expected)
+    assert (task.excitation(zero + 1) > expected).all()
+    # The correction of an almost silent muscle is the smaller one.
+    change = task.excitation(zero + 1) - expected
+    silent, active = expected < 0.03, (expected > 0.1) & (expected < 0.5)
+    assert change[silent].max() < change[active].min()
+    with pytest.raises(UserError, match="feedforward=true needs"):
+        small_task("bimanual", "action.feedforward=true", "action.mapping=linear")
+
+
 def test_truncation_and_termination() -> None:
     task = small_task("bimanual", "termination.site_deviation_world=null")
     last = int(task.library.lengths[0]) - 1
