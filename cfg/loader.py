@@ -104,7 +104,7 @@ def check(config: DictConfig) -> None:
             raise UserError(f"{key}={value}: expected one of {', '.join(choices)}")
     for key, (low, high) in RANGES.items():
         value = OmegaConf.select(config, key)
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             bounds = f"at least {low}" if high == float("inf") else f"from {low} to {high}"
             raise UserError(f"{key}={value}: expected a number {bounds}")
 

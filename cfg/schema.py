@@ -25,7 +25,11 @@ def section(cls: type, text: str) -> Any:
 @dataclass
 class SimConfig:
     backend: str = opt("auto", "simulator: warp, mujoco, or auto (warp with CUDA, else mujoco)")
-    nworld: int = opt(64, "worlds simulated in parallel")
+    nworld: int | None = opt(
+        None, "worlds simulated in parallel; null = nworld_cuda on CUDA, nworld_cpu elsewhere"
+    )
+    nworld_cuda: int = opt(4096, "worlds on CUDA, where sim.nworld is null")
+    nworld_cpu: int = opt(32, "worlds on the CPU, where sim.nworld is null")
     threads: int = opt(0, "threads of the mujoco backend; 0 = one a core")
     timestep: float | None = opt(None, "physics time step (s); null = the model's (0.002)")
     iterations: int | None = opt(None, "cap on solver iterations; null = the model's (100)")
@@ -237,6 +241,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 RANGES: dict[str, tuple[float, float]] = {
     "total_steps": (1, float("inf")),
     "sim.nworld": (1, float("inf")),
+    "sim.nworld_cuda": (1, float("inf")),
+    "sim.nworld_cpu": (1, float("inf")),
     "sim.threads": (0, float("inf")),
     "observation.lookahead_steps": (1, float("inf")),
     "observation.lookahead_stride": (1, float("inf")),

@@ -32,6 +32,25 @@ def make_embodiment(config: DictConfig) -> Embodiment:
     return load_embodiment(config.embodiment, config.fingers)
 
 
+def number_of_worlds(config: DictConfig) -> int:
+    """Return how many worlds a configuration simulates: many on CUDA, few on a CPU.
+
+    Raises:
+        UserError: unknown backend or device.
+    """
+    if config.sim.nworld is not None:
+        return config.sim.nworld
+    _, device = _resolve(config)
+    return config.sim.nworld_cuda if device.type == "cuda" else config.sim.nworld_cpu
+
+
+def _resolve(config: DictConfig) -> tuple[str, torch.device]:
+    try:
+        return resolve_backend(config.sim.backend, config.device)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
 def make_task(
     config: DictConfig,
     embodiment: Embodiment,
@@ -53,21 +72,15 @@ def make_task(
     motions = load_motion_set(folder, embodiment)
     if config.reset.activation == "statics" or config.action.feedforward:
         motions = [with_activations(motion, embodiment) for motion in motions]
-    if nworld is None:
-        nworld = config.sim.nworld
-    elif nworld == 0:
-        nworld = min(len(motions), config.sim.nworld)
+    most = number_of_worlds(config)
+    nworld = most if nworld is None else nworld or min(len(motions), most)
     settings = OmegaConf.to_container(config.sim)
-    backend = settings.pop("backend")
-    settings.pop("nworld")
+    for key in ("backend", "nworld", "nworld_cuda", "nworld_cpu"):
+        settings.pop(key)
+    backend, device = _resolve(config)
+    library = MotionLibrary(motions, Layout.of(embodiment, device), device)
     try:
-        _, device = resolve_backend(backend, config.device)
-        library = MotionLibrary(motions, Layout.of(embodiment, device), device)
-        simulator = make_simulator(
-            embodiment, nworld, backend, config.device, SimOptions(**settings)
-        )
-    except UserError:
-        raise
+        simulator = make_simulator(embodiment, nworld, backend, str(device), SimOptions(**settings))
     except ValueError as error:
         raise UserError(str(error)) from error
     return ImitationTask(config, simulator, library, evaluation)

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from cfg import UserError, load_config, load_resolved
+from mm_torch.build import number_of_worlds
 from mm_torch.checkpoint import load_checkpoint
 from mm_torch.command_line import run_command, split_arguments
 from mm_torch.table import format_table
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
         folder, config, checkpoint = _resume(Path(own["resume"]), settings)
     else:
         config = load_config(settings)
+        # Written into the run's config.yaml: a resume needs the same number anywhere.
+        config.sim.nworld = number_of_worlds(config)
         folder, checkpoint = _new_folder(config), None
     trainer = Trainer(config, folder, checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
