@@ -48,9 +48,6 @@ class ActionConfig:
         "sigmoid",
         "raw action to excitation: sigmoid, linear (clip (a+1)/2), or musclemimic (clip a to ±1)",
     )
-    feedforward: bool = opt(
-        False, "the action corrects the reference's static-optimisation activations (sigmoid only)"
-    )
 
 
 @dataclass

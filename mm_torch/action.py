@@ -1,29 +1,19 @@
-"""How a policy's raw, unbounded action becomes muscle excitations."""
+"""How a policy's raw, unbounded action becomes muscle excitations, and what to do without noise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from agents import ActorCritic
 
 
 def sigmoid(action: Tensor) -> Tensor:
     """Excitation = 1 / (1 + e^-a): every action counts, none is out of bounds."""
     return action.sigmoid()
-
-
-def corrected(action: Tensor, activation: Tensor) -> Tensor:
-    """Excitation = sigmoid(a + logit(activation)): the action corrects what is expected.
-
-    A zero action gives the expected activation itself, kept off 0 and 1 by 0.02 so that a
-    correction can be felt. As the logit is steep near 0, the same noise moves a silent muscle
-    less than an active one, as signal-dependent noise does in people (Harris and Wolpert 1998).
-
-    Args:
-        action: (..., nu) raw action.
-        activation: (..., nu) expected activation.
-    """
-    return (action + activation.clamp(0.02, 0.98).logit()).sigmoid()
 
 
 def linear(action: Tensor) -> Tensor:
@@ -40,4 +30,38 @@ MAPPINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": sigmoid,
     "linear": linear,
     "musclemimic": musclemimic,
+}
+
+
+class MeanExcitation:
+    """A trained policy without its noise: the mean excitation of the Gaussian it was trained as.
+
+    The mapping from action to excitation is not linear, so the excitation of the mean action is not
+    the mean excitation: for muscles that are mostly silent it is far lower, and a body driven by it
+    sags. This returns the raw action whose excitation is the mean one. MuscleMimic's mapping gets
+    the mean action, as MuscleMimic does.
+    """
+
+    def __init__(self, policy: ActorCritic, mapping: str) -> None:
+        """Args: ``mapping`` a key of `MAPPINGS`, as the policy was trained with."""
+        self._policy, self._mapping = policy, mapping
+        # Gauss-Hermite nodes for the mean over a standard normal variable.
+        nodes, weights = np.polynomial.hermite_e.hermegauss(15)
+        device = next(policy.parameters()).device
+        self._nodes = torch.tensor(nodes, dtype=torch.float32, device=device)
+        self._weights = torch.tensor(weights / weights.sum(), dtype=torch.float32, device=device)
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        """Return the raw action (nworld, nu) for observations (nworld, obs_dim)."""
+        mean = self._policy.mean_action(obs)
+        if self._mapping == "musclemimic":
+            return mean
+        spread = self._policy.gaussian.std.unsqueeze(-1) * self._nodes
+        excitation = (MAPPINGS[self._mapping](mean.unsqueeze(-1) + spread) * self._weights).sum(-1)
+        return _INVERSES[self._mapping](excitation)
+
+
+_INVERSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": lambda excitation: excitation.clamp(1e-6, 1 - 1e-6).logit(),
+    "linear": lambda excitation: 2 * excitation - 1,
 }

@@ -70,7 +70,7 @@ def make_task(
     """
     folder = demo_folder(embodiment.name) if config.motions == "demo" else Path(config.motions)
     motions = load_motion_set(folder, embodiment)
-    if config.reset.activation == "statics" or config.action.feedforward:
+    if config.reset.activation == "statics":
         motions = [with_activations(motion, embodiment) for motion in motions]
     most = number_of_worlds(config)
     nworld = most if nworld is None else nworld or min(len(motions), most)

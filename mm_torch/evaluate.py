@@ -20,13 +20,13 @@ from mm_torch.table import format_table
 USAGE = """
 usage: python -m mm_torch.evaluate checkpoint=FILE [motions=SET] [out=FILE.json] [key=value ...]
 
-Plays every clip from its first frame with the policy's mean action and prints tracking metrics.
+Plays every clip from its first frame with the policy's mean excitation and prints tracking metrics.
   checkpoint=FILE   a checkpoint written by training
   motions=SET       motion set; the training set if left out
   out=FILE.json     also write the table as JSON
   to_end=BOOL       play on after a termination, so that errors are over whole clips; the
                     checkpoint's run.evaluate_to_end if left out
-  stochastic=false  sample actions in place of their mean
+  stochastic=false  sample actions in place of the mean excitation
 Other key=value settings override the checkpoint's, such as sim.backend=warp.
 """
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     to_end = loaded.config.run.evaluate_to_end
     if "to_end" in own:
         to_end = flag(own["to_end"], "to_end")
-    policy = loaded.policy.mean_action
+    policy = loaded.act
     if stochastic:
         generator = torch.Generator(loaded.task.simulator.device).manual_seed(loaded.config.seed)
 

@@ -1,4 +1,4 @@
-"""Evaluation: every clip from its first frame, with the policy's mean action."""
+"""Evaluation: every clip from its first frame."""
 
 from __future__ import annotations
 

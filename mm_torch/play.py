@@ -73,7 +73,7 @@ def states(
     task.place(everywhere, clips, torch.zeros_like(clips))
     steps = int(min(int(task.library.lengths[clip]) - 1, seconds / task.simulator.control_dt))
     for _ in range(steps):
-        outcome = task.step(loaded.policy.mean_action(task.observe()))
+        outcome = task.step(loaded.act(task.observe()))
         tensors = (task.simulator.qpos, task.simulator.act, task.reference().qpos)
         yield tuple(tensor[0].cpu().numpy().astype(np.float64) for tensor in tensors)
         if bool(outcome.terminated[0]):

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from agents import ActorCritic
 from cfg import UserError, config_from_dict, load_config
+from mm_torch.action import MeanExcitation
 from mm_torch.build import make_embodiment, make_policy, make_task
 from mm_torch.checkpoint import check_embodiment, load_checkpoint
 from mm_torch.task import ImitationTask
@@ -19,13 +20,14 @@ from mm_torch.task import ImitationTask
 class LoadedPolicy:
     """A policy with the task it was trained on.
 
-    `policy.mean_action(task.observe())` is the action to pass to `task.step`. The observation
+    `act(task.observe())` is the noise-free action to pass to `task.step`. The observation
     normaliser is inside the policy and frozen.
     """
 
     config: DictConfig
     task: ImitationTask
     policy: ActorCritic
+    act: MeanExcitation
 
 
 def load_policy(
@@ -60,4 +62,5 @@ def load_policy(
             f"checkpoint {checkpoint}: its networks do not fit the settings "
             f"({str(error).splitlines()[0]})"
         ) from error
-    return LoadedPolicy(config, task, policy.eval())
+    act = MeanExcitation(policy, config.action.mapping)
+    return LoadedPolicy(config, task, policy.eval(), act)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from cfg.errors import UserError
-from mm_torch.action import MAPPINGS, corrected
+from mm_torch.action import MAPPINGS
 from mm_torch.motion_library import MotionLibrary
 from mm_torch.observation import Observation
 from mm_torch.reward import Reward
@@ -74,10 +74,7 @@ class ImitationTask:
         self._max_steps = rules.max_steps
         self._activation = settings.reset.activation
         self._level = settings.reset.activation_level
-        self._mapping = MAPPINGS[settings.action.mapping]
-        self._feedforward = settings.action.feedforward
-        if self._feedforward and settings.action.mapping != "sigmoid":
-            raise UserError("action.feedforward=true needs action.mapping=sigmoid")
+        self._to_excitation = MAPPINGS[settings.action.mapping]
         try:
             self.observation = Observation(settings.observation, embodiment.has_root)
             self.reward = Reward(settings.reward, embodiment.has_root, simulator.control_dt)
@@ -142,18 +139,11 @@ class ImitationTask:
         """Return the observation (nworld, obs_dim)."""
         return self.observation(self.state())
 
-    def excitation(self, action: Tensor) -> Tensor:
-        """Return the excitations (nworld, nu) that raw actions ask for in the coming step."""
-        if not self._feedforward:
-            return self._mapping(action)
-        coming = torch.minimum(self.frame + 1, self.library.lengths[self.clip] - 1)
-        return corrected(action, self.library.activations(self.clip, coming))
-
     def step(self, action: Tensor) -> Outcome:
         """Advance every world by one control step under raw actions (nworld, nu)."""
         sim = self.simulator
         last_ctrl, last_qvel = sim.ctrl.clone(), sim.qvel.clone()
-        sim.step(self.excitation(action))
+        sim.step(self._to_excitation(action))
         last_frame = self.library.lengths[self.clip] - 1
         self.frame = torch.minimum(self.frame + 1, last_frame)
         self.steps = self.steps + 1

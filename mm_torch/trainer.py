@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from agents import PPO
 from cfg import UserError
+from mm_torch.action import MeanExcitation
 from mm_torch.build import make_embodiment, make_policy, make_ppo_config, make_task
 from mm_torch.checkpoint import check_embodiment, save_checkpoint
 from mm_torch.env import ImitationEnv
@@ -153,7 +154,8 @@ class Trainer:
         if self._evaluation_task is None:
             worlds = self.config.run.evaluate_worlds
             self._evaluation_task = make_task(self.config, self.embodiment, worlds, evaluation=True)
-        policy, to_end = self.agent.policy.mean_action, self.config.run.evaluate_to_end
+        policy = MeanExcitation(self.agent.policy, self.config.action.mapping)
+        to_end = self.config.run.evaluate_to_end
         results = evaluate(self._evaluation_task, policy, to_end)
         summary = summarize(results)
         self.evaluations[which] = summary

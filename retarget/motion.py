@@ -137,22 +137,24 @@ class Motion:
             ) from error
         except Exception as error:  # zlib.error, struct.error: what a damaged archive raises
             raise MotionError(f"{path}: damaged motion file ({error}): write it again") from error
-        version = int(entry["format_version"])
+        try:
+            version = int(entry["format_version"])
+            fields = {
+                "embodiment": str(entry["embodiment"]),
+                "model": str(entry["model"]),
+                "fps": float(entry["fps"]),
+                "joint_names": tuple(str(name) for name in entry["joint_names"]),
+                "site_names": tuple(str(name) for name in entry["site_names"]),
+                "source": str(entry["source"]),
+            }
+        except (ValueError, TypeError) as error:
+            raise MotionError(f"{path}: not a motion file ({error}): write it again") from error
         if version != FORMAT_VERSION:
             raise MotionError(
                 f"{path}: motion format {version}, expected {FORMAT_VERSION}: write it again"
             )
-        motion = cls(
-            name=path.stem,
-            embodiment=str(entry["embodiment"]),
-            model=str(entry["model"]),
-            fps=float(entry["fps"]),
-            joint_names=tuple(str(name) for name in entry["joint_names"]),
-            site_names=tuple(str(name) for name in entry["site_names"]),
-            source=str(entry["source"]),
-            act=act,
-            **{key: entry[key] for key in _ARRAYS},
-        )
+        arrays = {key: entry[key] for key in _ARRAYS}
+        motion = cls(name=path.stem, act=act, **fields, **arrays)
         motion.check(str(path), embodiment)
         return motion
 
@@ -163,6 +165,14 @@ class Motion:
             MotionError: naming what does not fit.
         """
         where = where or self.name
+        keys = _ARRAYS if self.act is None else (*_ARRAYS, "act")
+        for key in keys:
+            array = getattr(self, key)
+            if array.dtype.kind != "f" or array.ndim < 2:
+                raise MotionError(
+                    f"{where}: {key} is {array.ndim}-dimensional {array.dtype}, "
+                    f"expected floating-point frames"
+                )
         frames, sites = len(self.qpos), len(self.site_names)
         shapes = {"site_pos": (frames, sites, 3), "site_quat": (frames, sites, 4)}
         shapes["site_vel"] = (frames, sites, 6)
@@ -177,13 +187,16 @@ class Motion:
                 raise MotionError(
                     f"{where}: {key} has shape {getattr(self, key).shape}, expected {shape}"
                 )
-        if self.qvel.ndim != 2 or len(self.qvel) != frames:
-            raise MotionError(f"{where}: qvel has shape {self.qvel.shape}, expected ({frames}, nv)")
+        for key in keys:
+            if len(getattr(self, key)) != frames:
+                raise MotionError(
+                    f"{where}: {key} has {len(getattr(self, key))} frames, qpos has {frames}"
+                )
         if frames < 2:
             raise MotionError(f"{where}: {frames} frame(s), expected at least 2")
         if not (np.isfinite(self.fps) and self.fps > 0):
             raise MotionError(f"{where}: fps is {self.fps}, expected a positive number")
-        for key in _ARRAYS if self.act is None else (*_ARRAYS, "act"):
+        for key in keys:
             bad = ~np.isfinite(getattr(self, key)).reshape(frames, -1).all(axis=1)
             if bad.any():
                 raise MotionError(

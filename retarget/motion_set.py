@@ -28,9 +28,10 @@ def write_motion_set(folder: str | Path, motions: Sequence[Motion]) -> Path:
     names = [motion.name for motion in motions]
     if len(set(names)) < len(names):
         raise MotionError(f"{folder}: two clips have the same name")
-    folder.mkdir(parents=True, exist_ok=True)
     for motion in motions:
         motion.check()
+    folder.mkdir(parents=True, exist_ok=True)
+    for motion in motions:
         motion.save(folder / f"{motion.name}.npz")
     index = {
         "format_version": INDEX_VERSION,
@@ -47,8 +48,12 @@ def write_motion_set(folder: str | Path, motions: Sequence[Motion]) -> Path:
         ],
     }
     temporary = folder / f"{INDEX}.tmp"
-    temporary.write_text(json.dumps(index, indent=1) + "\n")
-    os.replace(temporary, folder / INDEX)
+    try:
+        temporary.write_text(json.dumps(index, indent=1) + "\n")
+        os.replace(temporary, folder / INDEX)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return folder / INDEX
 
 
@@ -72,9 +77,9 @@ def load_motion_set(folder: str | Path, embodiment: Embodiment) -> list[Motion]:
         )
     try:
         clips = json.loads((folder / INDEX).read_text())["clips"]
-        files = [clip["file"] for clip in clips]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        files = [Path(clip["file"]) for clip in clips]
+    except (ValueError, KeyError, TypeError) as error:  # ValueError: no JSON, or no text at all
         raise MotionError(f"{folder / INDEX}: not the index of a motion set ({error})") from error
     if not files:
-        raise MotionError(f"{folder / INDEX}: lists no clip")
+        raise MotionError(f"{folder / INDEX}: lists no clip: write the motion set again")
     return [Motion.load(folder / file, embodiment) for file in files]

@@ -159,19 +159,22 @@ def test_action_mappings() -> None:
     assert MAPPINGS["musclemimic"](raw).tolist() == [-1, -1, -0.5, 0, 0.5, 1, 1]
 
 
-def test_feedforward_corrects_the_expected_activation() -> None:
-    task = small_task("bimanual", "action.feedforward=true")
-    task.place(_everywhere(task), torch.zeros(4, dtype=torch.long), torch.arange(4) * 50)
-    expected = task.library.activations(task.clip, task.frame + 1).clamp(0.02, 0.98)
-    zero = torch.zeros(4, task.action_dim)
-    torch.testing.assert_close(task.excitation(zero), expected)
-    assert (task.excitation(zero + 1) > expected).all()
-    # The correction of an almost silent muscle is the smaller one.
-    change = task.excitation(zero + 1) - expected
-    silent, active = expected < 0.03, (expected > 0.1) & (expected < 0.5)
-    assert change[silent].max() < change[active].min()
-    with pytest.raises(UserError, match="feedforward=true needs"):
-        small_task("bimanual", "action.feedforward=true", "action.mapping=linear")
+def test_mean_excitation_is_the_mean_over_the_policys_noise() -> None:
+    from agents import ActorCritic
+    from mm_torch.action import MAPPINGS, MeanExcitation
+
+    generator = torch.Generator().manual_seed(0)
+    policy = ActorCritic(5, 3, init_mean=-2.5, init_std=0.9, generator=generator)
+    obs = torch.randn(4, 5, generator=generator)
+    mean = policy.mean_action(obs).detach()
+    draws = mean + 0.9 * torch.randn(100_000, 4, 3, generator=generator)
+    for mapping in ("sigmoid", "linear"):
+        expected = MAPPINGS[mapping](draws).mean(0)
+        found = MAPPINGS[mapping](MeanExcitation(policy, mapping)(obs)).detach()
+        torch.testing.assert_close(found, expected, atol=4e-3, rtol=0)
+        # It is not the excitation of the mean action.
+        assert float((MAPPINGS[mapping](mean) - expected).abs().min()) > 0.005
+    assert torch.equal(MeanExcitation(policy, "musclemimic")(obs), mean)
 
 
 def test_truncation_and_termination() -> None:

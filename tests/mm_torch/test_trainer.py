@@ -11,6 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cfg import UserError, load_config
+from mm_torch.action import MeanExcitation
 from mm_torch.build import make_ppo_config
 from mm_torch.checkpoint import load_checkpoint
 from mm_torch.policy_loading import load_policy
@@ -146,11 +147,11 @@ def test_policy_loads_for_downstream_control(tmp_path: Path) -> None:
     assert loaded.task.simulator.nworld == min(len(loaded.task.library), 4)
     observation = loaded.task.observe()
     statistics = loaded.policy.normalizer.mean.clone()
-    action = loaded.policy.mean_action(observation)
+    action = loaded.act(observation)
     assert action.shape == (loaded.task.simulator.nworld, 64)
     # Evaluation does not move the normaliser.
     assert torch.equal(loaded.policy.normalizer.mean, statistics)
-    torch.testing.assert_close(action, trainer.agent.policy.mean_action(observation))
+    torch.testing.assert_close(action, MeanExcitation(trainer.agent.policy, "sigmoid")(observation))
 
 
 def test_checkpoint_of_another_body_or_network(tmp_path: Path) -> None:
