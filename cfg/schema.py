@@ -169,7 +169,11 @@ class AgentConfig:
     value_coef: float = opt(0.5, "weight of the value loss")
     entropy_coef: float = opt(0.0, "weight of the entropy bonus")
     max_grad_norm: float = opt(1.0, "global gradient norm is clipped to this")
-    optimizer: str = opt("muon", "muon (hidden matrices by Muon, the rest by Adam) or adam")
+    optimizer: str = opt(
+        "auto",
+        "muon (hidden matrices by Muon, the rest by Adam), adam, or auto: muon on CUDA, adam on a "
+        "CPU, which takes a second for Muon's step of a wide network",
+    )
     lr: float = opt(4e-4, "learning rate of Adam")
     muon_lr: float = opt(4e-4, "learning rate of Muon")
     muon_momentum: float = opt(0.95, "momentum of Muon")
@@ -230,7 +234,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reset.start": ("random", "first"),
     "reset.activation": ("zero", "constant", "statics"),
     "network.residual": ("none", "fixed", "gated"),
-    "agent.optimizer": ("muon", "adam"),
+    "agent.optimizer": ("auto", "muon", "adam"),
     "agent.schedule": ("linear", "constant"),
 }
 

@@ -113,6 +113,8 @@ def make_ppo_config(config: DictConfig, worlds: int) -> PPOConfig:
     settings = OmegaConf.to_container(config.agent)
     samples = settings["num_steps"] * worlds
     most = max(1, samples // settings.pop("minibatch_size"))
+    if settings["optimizer"] == "auto":
+        settings["optimizer"] = "muon" if _resolve(config)[1].type == "cuda" else "adam"
     settings["minibatches"] = next(n for n in range(most, 0, -1) if samples % n == 0)
     try:
         return PPOConfig(**settings)

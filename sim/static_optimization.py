@@ -26,6 +26,7 @@ _FRICTION = 0.8
 _TORQUE_SCALE = 5.0  # residual (Nm, or N for slides) that costs as much as one full activation
 _ROOT_SCALE = 50.0  # residual force or moment on the root (N, Nm) likewise
 _EFFORT = 1e-2
+_BATCH = 8
 
 
 def static_optimization(
@@ -49,12 +50,13 @@ def static_optimization(
         targets.append(target)
     upper = torch.full((systems.width,), float("inf"))
     upper[: embodiment.model.nu] = 1.0
-    solution = _solve(
-        torch.from_numpy(np.stack(columns)).float(),
-        torch.from_numpy(np.stack(targets)).float(),
-        upper,
-        iterations,
+    # A few frames at a time, so that their matrices stay in the processor's cache.
+    batches = zip(
+        torch.from_numpy(np.stack(columns)).float().split(_BATCH),
+        torch.from_numpy(np.stack(targets)).float().split(_BATCH),
+        strict=True,
     )
+    solution = torch.cat([_solve(matrix, target, upper, iterations) for matrix, target in batches])
     return solution[:, : embodiment.model.nu].numpy().astype(np.float64)
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from retarget.activations import with_activations
 from retarget.demo.arms import arm_motions
 from retarget.demo.walk import walk_motions
 from retarget.motion import Motion
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     for name in names:
-        motions = BUILDERS[name](load_embodiment(name))
+        body = load_embodiment(name)
+        motions = [with_activations(motion, body) for motion in BUILDERS[name](body)]
         try:
             write_motion_set(out / name, motions)
         except OSError as error:

@@ -67,18 +67,18 @@ def _hold(duration: float) -> Segment:
 _HANG = dict.fromkeys(ARM_JOINTS, 0.0) | HANGING
 # Upper arms forwards and half raised, forearms ahead: hands in front of the chest, palms inwards.
 _REACHED = {
-    "elv_angle": 1.35,
+    "elv_angle": 1.4,
     "shoulder_elv": 1.05,
-    "shoulder_rot": 0.25,
+    "shoulder_rot": 0.6,
     "elbow_flex": 0.55,
     "pro_sup": 0.3,
     "flexion": 0.1,
 }
-# Hands above and outside the head, in the plane of the shoulder blades.
+# Both arms up to shoulder height, in the plane of the shoulder blades.
 _LIFTED = {
     "elv_angle": 0.6,
-    "shoulder_elv": 2.2,
-    "shoulder_rot": -0.2,
+    "shoulder_elv": 1.35,
+    "shoulder_rot": -0.1,
     "elbow_flex": 0.35,
     "pro_sup": 0.0,
 }
@@ -94,11 +94,11 @@ _WAVE_OUT = {"shoulder_rot": -1.2, "elbow_flex": 1.5, "deviation": -0.06}
 _WAVE_IN = {"shoulder_rot": -0.65, "elbow_flex": 1.85, "deviation": 0.15}
 # Hand before the mouth as with a cup.
 _DRINKING = {
-    "elv_angle": 1.2,
-    "shoulder_elv": 0.85,
-    "shoulder_rot": 0.35,
+    "elv_angle": 1.15,
+    "shoulder_elv": 1.1,
+    "shoulder_rot": 0.65,
     "elbow_flex": 1.95,
-    "pro_sup": -0.2,
+    "pro_sup": 0.1,
     "deviation": 0.1,
 }
 
@@ -113,9 +113,9 @@ CLIPS: dict[str, tuple[Segment, ...]] = {
     ),
     "lift": (
         _hold(REST),
-        Segment(2.0, both=_LIFTED),
+        Segment(1.8, both=_LIFTED),
         _hold(DWELL),
-        Segment(2.2, both=_HANG),
+        Segment(1.8, both=_HANG),
         _hold(REST),
     ),
     "wave": (
@@ -132,7 +132,7 @@ CLIPS: dict[str, tuple[Segment, ...]] = {
         _hold(REST),
         Segment(1.5, left=_DRINKING, right={"elbow_flex": 0.45}),
         _hold(DWELL),
-        Segment(0.6, left={"shoulder_elv": 1.05, "pro_sup": 0.1}),
+        Segment(0.6, left={"shoulder_elv": 1.35, "pro_sup": 0.25}),
         Segment(1.6, both=_HANG),
         _hold(REST),
     ),
