@@ -49,12 +49,13 @@ def tag(name: str) -> str:
 class RunLog:
     """Writes the same scalars to TensorBoard and to metrics.jsonl, a line an iteration."""
 
-    def __init__(self, folder: Path, iteration: int, progress_interval: float) -> None:
+    def __init__(self, folder: Path, iteration: int, steps: int, progress_interval: float) -> None:
         """Open the logs of a run.
 
         Args:
             folder: the run's folder.
             iteration: iterations already done; later lines of an interrupted run are dropped.
+            steps: control steps already done, after which TensorBoard drops points likewise.
             progress_interval: seconds between progress lines when output is no terminal.
         """
         self._path = folder / "metrics.jsonl"
@@ -62,7 +63,7 @@ class RunLog:
             lines = self._path.read_text().splitlines()
             kept = [line for line in lines if _iteration(line) <= iteration]
             self._path.write_text("".join(f"{line}\n" for line in kept))
-        self._writer = SummaryWriter(str(folder), purge_step=iteration + 1 if iteration else None)
+        self._writer = SummaryWriter(str(folder), purge_step=steps + 1 if steps else None)
         self._interval = progress_interval
         self._last_print = 0.0
         self._live = sys.stdout.isatty()

@@ -80,14 +80,15 @@ class Trainer:
         """
         config = self.config.run
         (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        log = RunLog(self.folder, self.iteration, config.progress_interval)
+        log = RunLog(self.folder, self.iteration, self.steps, config.progress_interval)
         last = self.iterations
         if iterations is not None:
             last = min(last, self.iteration + iterations)
-        if self.iteration == 0:
-            self._evaluate(log, "untrained")
         handlers = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
+            if self.iteration == 0:
+                self._evaluate(log, "untrained")
+                self.save("last")  # from here on there is something to resume
             while self.iteration < last and not self._stop:
                 values = self._iterate()
                 due = config.evaluate_interval and self.iteration % config.evaluate_interval == 0

@@ -121,13 +121,13 @@ def test_interrupt_saves_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_log_of_an_interrupted_run_is_cut_at_its_checkpoint(tmp_path: Path) -> None:
-    log = RunLog(tmp_path, 0, 1.0)
+    log = RunLog(tmp_path, 0, 0, 1.0)
     for iteration in range(1, 6):
         log.write(iteration, iteration * 10, {"reward": 1.0})
     log.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 6, "ste')  # a line cut by a crash
-    RunLog(tmp_path, 3, 1.0).close()
+    RunLog(tmp_path, 3, 30, 1.0).close()
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
 
