@@ -30,7 +30,7 @@ reference as a violet ghost. Without video=, opens a window.
   clip=NAME         one clip in place of all
   ghost=true        draw the reference
   seconds=N         stop after N seconds of each clip
-  fps=50            frames a second of the video
+  fps=25            frames a second of the video
   size=640x480      width and height of the video
 Other key=value settings override the checkpoint's, such as sim.backend=mujoco.
 """
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     clips = _clips(loaded, own.get("clip"))
     scene = Scene(loaded.task.simulator.embodiment, ghost)
     if video is not None:
-        fps, (width, height) = _number(own, "fps", 50.0), _size(own.get("size", "640x480"))
+        fps, (width, height) = _number(own, "fps", 25.0), _size(own.get("size", "640x480"))
         _write_video(loaded, scene, clips, seconds, video, fps, width, height)
         print(f"wrote {video}")
     else:

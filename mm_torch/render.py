@@ -76,9 +76,14 @@ class VideoRenderer:
     def __init__(self, scene: Scene, height: int = 480, width: int = 640) -> None:
         """Open an off-screen context (EGL or OSMesa, by MUJOCO_GL)."""
         self.scene = scene
+        # Without a display, rendering is mostly done by the CPU, for which multisampling, shadows
+        # and reflections would be half the work.
+        scene.model.vis.quality.offsamples = 0
         scene.model.vis.global_.offwidth = max(width, scene.model.vis.global_.offwidth)
         scene.model.vis.global_.offheight = max(height, scene.model.vis.global_.offheight)
         self._renderer = mujoco.Renderer(scene.model, height, width, max_geom=20000)
+        for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._renderer.scene.flags[effect] = 0
         self._camera = mujoco.MjvCamera()
         self._camera.distance = 3.2 if scene.model.nkey else 1.9
         self._camera.azimuth, self._camera.elevation = 60.0, -12.0

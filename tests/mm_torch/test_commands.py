@@ -132,7 +132,7 @@ def test_play_renders_a_video(run: Path, tmp_path: Path) -> None:
     video = tmp_path / "play.mp4"
     done = subprocess.run(
         [sys.executable, "-m", "mm_torch.play", f"checkpoint={run}/checkpoints/last.pt",
-         f"video={video}", "seconds=0.2", "size=160x120"],
+         f"video={video}", "seconds=0.2", "size=160x120", "fps=50"],
         capture_output=True, text=True, check=False, cwd=ROOT,
     )  # fmt: skip
     if "no off-screen OpenGL" in done.stderr:
