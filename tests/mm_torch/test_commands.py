@@ -54,6 +54,17 @@ def test_train_closes_with_a_table(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "return per reference step" in out and "mimic-site error (cm)" in out
 
 
+@pytest.mark.parametrize("name", ["bimanual", "fullbody"])
+def test_shipped_configurations_train(name: str, tmp_path: Path) -> None:
+    """Networks and terms as shipped, few worlds: one iteration on the demo motions."""
+    arguments = [f"cfg={name}", "total_steps=80", "sim.nworld=4", "sim.backend=mujoco"]
+    folder = tmp_path / "run"
+    assert run_command(train.main, "", [*arguments, f"run.dir={folder}"]) == 0
+    first, *_, last = (folder / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(first)["Loss/grad_norm"] > 0
+    assert 0 < json.loads(last)["Evaluation/return_per_step"] < 1
+
+
 def test_train_does_not_overwrite_a_run(run: Path, capsys: pytest.CaptureFixture) -> None:
     before = (run / "checkpoints" / "last.pt").read_bytes()
     assert "already holds a run" in _error(capsys, train, *TINY, f"run.dir={run}")
