@@ -1,7 +1,8 @@
 """Loads a configuration: schema, MDP preset, YAML file, command line; one-line errors.
 
 Later sources win: schema defaults < MDP preset < the YAML file < ``key=value`` arguments. A preset
-named on the command line (``mdp=NAME``) comes after the file, because it was asked for last.
+named on the command line (``mdp=NAME``) was asked for last: it replaces what the file says of the
+observation, reward, termination, evaluation, reset and action.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from cfg.errors import UserError
 from cfg.schema import CHOICES, RANGES, Config
 
 FOLDER = Path(__file__).parent
+#: What an MDP preset is about; a preset may also set single values of other sections.
+_MDP_SECTIONS = ("action", "observation", "reward", "termination", "evaluation", "reset")
 
 
 def available(folder: str = "") -> list[str]:
@@ -70,7 +73,9 @@ def load_config(arguments: Sequence[str], base: DictConfig | None = None) -> Dic
         config = _merge(config, layer)
     if base is None or "mdp" in values:
         preset = _preset(config.mdp, config.embodiment)
-        order = [*layers, preset] if "mdp" in values else [preset, *layers]
+        order = [preset, *layers]
+        if "mdp" in values:
+            order = [*(_without(layer, _MDP_SECTIONS) for layer in layers), preset]
         config = OmegaConf.structured(Config)
         for layer in (*order, overrides):
             config = _merge(config, layer)
@@ -140,6 +145,10 @@ def _preset(name: str, embodiment: str) -> DictConfig:
     if unknown:
         raise UserError(f"mdp {name}: unknown section {sorted(unknown)[0]!r}")
     return OmegaConf.merge(preset.get("common") or {}, preset.get(embodiment) or {})
+
+
+def _without(layer: DictConfig, sections: Sequence[str]) -> DictConfig:
+    return OmegaConf.masked_copy(layer, [key for key in layer if key not in sections])
 
 
 def _dotlist(values: dict[str, str]) -> DictConfig:

@@ -31,8 +31,11 @@ def test_layers(tmp_path: Path) -> None:
     assert config.reward.site_pos.weight == 7.0  # the file beats its preset
     assert config.reward.joint_pos.weight == 0.5  # the preset beats the schema
     config = load_config([f"cfg={file}", "mdp=musclemimic"])
-    assert config.reward.site_pos.weight == 2.0  # a preset asked for beats the file
+    assert config.reward.site_pos.weight == 2.0  # a preset asked for replaces the file's MDP
     assert config.observation.phase
+    config = load_config(["cfg=demo", "mdp=musclemimic", "embodiment=fullbody"])
+    assert config.termination.site_deviation_world is None
+    assert config.sim.nworld_cpu == 64  # and nothing else
 
 
 def test_a_preset_named_in_the_file_yields_to_the_file(tmp_path: Path) -> None:
