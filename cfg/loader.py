@@ -83,6 +83,23 @@ def load_config(arguments: Sequence[str], base: DictConfig | None = None) -> Dic
     return config
 
 
+def load_settings(
+    schema: type,
+    arguments: Sequence[str],
+    choices: dict[str, tuple[str, ...]] | None = None,
+    ranges: dict[str, tuple[float, float]] | None = None,
+) -> DictConfig:
+    """Return the settings of a command that has its own schema (a dataclass) and no files.
+
+    Raises:
+        UserError: unknown key, wrong type or value out of range.
+    """
+    overrides = _dotlist(parse_arguments(arguments))
+    config = _merge(OmegaConf.structured(schema), overrides)
+    check(config, choices or {}, ranges or {})
+    return config
+
+
 def load_resolved(path: Path) -> DictConfig:
     """Read a complete configuration that a run has saved."""
     config = _merge(OmegaConf.structured(Config), _read_yaml(path, str(path)))
@@ -97,17 +114,21 @@ def config_from_dict(values: dict[str, Any]) -> DictConfig:
     return config
 
 
-def check(config: DictConfig) -> None:
-    """Check choices and ranges.
+def check(
+    config: DictConfig,
+    choices: dict[str, tuple[str, ...]] = CHOICES,
+    ranges: dict[str, tuple[float, float]] = RANGES,
+) -> None:
+    """Check choices and ranges, the main configuration's unless others are given.
 
     Raises:
         UserError: naming the key, its value and what was expected.
     """
-    for key, choices in CHOICES.items():
+    for key, allowed in choices.items():
         value = OmegaConf.select(config, key)
-        if value not in choices:
-            raise UserError(f"{key}={value}: expected one of {', '.join(choices)}")
-    for key, (low, high) in RANGES.items():
+        if value not in allowed:
+            raise UserError(f"{key}={value}: expected one of {', '.join(allowed)}")
+    for key, (low, high) in ranges.items():
         value = OmegaConf.select(config, key)
         if value is not None and not low <= value <= high:
             bounds = f"at least {low}" if high == float("inf") else f"from {low} to {high}"

@@ -3,7 +3,9 @@
 Keys: format_version, embodiment, model (fingerprint of the body it was made for), fps, source,
 joint_names (njnt), site_names (nsite), qpos (T, nq), qvel (T, nv) float64, site_pos (T, nsite, 3),
 site_quat (T, nsite, 4; w first), site_vel (T, nsite, 6; angular then linear, world axes) float32,
-and optionally act (T, nu) float16. Units are m, rad and s.
+and optionally act (T, nu) float16, contact (T, 4) bool (which part of which foot stands: heel and
+toes, left then right) and provenance (JSON text: what the clip was made from, and how). Units are
+m, rad and s.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class Motion:
         site_vel: (T, nsite, 6) angular then linear velocity, world axes, at the site.
         source: where it comes from.
         act: (T, nu) activations that explain the motion, or None where nobody computed them.
+        contact: (T, 4) bool, left heel, left toes, right heel, right toes standing; or None.
+        provenance: what the clip was made from and how, as JSON text; "" where unknown.
     """
 
     name: str
@@ -61,6 +65,8 @@ class Motion:
     site_vel: np.ndarray
     source: str = ""
     act: np.ndarray | None = None
+    contact: np.ndarray | None = None
+    provenance: str = ""
 
     def __len__(self) -> int:
         return len(self.qpos)
@@ -78,6 +84,10 @@ class Motion:
         try:
             with os.fdopen(handle, "wb") as file:
                 optional = {} if self.act is None else {"act": self.act.astype(np.float16)}
+                if self.contact is not None:
+                    optional["contact"] = self.contact.astype(bool)
+                if self.provenance:
+                    optional["provenance"] = np.str_(self.provenance)
                 np.savez_compressed(
                     file,
                     **optional,
@@ -121,6 +131,8 @@ class Motion:
                     raise MotionError(f"{path}: no entry {missing[0]!r}: not a motion file")
                 entry = {key: file[key] for key in (*_SCALARS, *_ARRAYS)}
                 act = file["act"].astype(np.float64) if "act" in file else None
+                contact = file["contact"].astype(bool) if "contact" in file else None
+                provenance = str(file["provenance"]) if "provenance" in file else ""
         except MotionError:
             raise
         except (
@@ -154,7 +166,9 @@ class Motion:
                 f"{path}: motion format {version}, expected {FORMAT_VERSION}: write it again"
             )
         arrays = {key: entry[key] for key in _ARRAYS}
-        motion = cls(name=path.stem, act=act, **fields, **arrays)
+        motion = cls(
+            name=path.stem, act=act, contact=contact, provenance=provenance, **fields, **arrays
+        )
         motion.check(str(path), embodiment)
         return motion
 
@@ -182,6 +196,10 @@ class Motion:
             shapes["qvel"] = (frames, embodiment.model.nv)
             if self.act is not None:
                 shapes["act"] = (frames, embodiment.model.nu)
+        if self.contact is not None and self.contact.shape != (frames, 4):
+            raise MotionError(
+                f"{where}: contact has shape {self.contact.shape}, expected {(frames, 4)}"
+            )
         for key, shape in shapes.items():
             if getattr(self, key).shape != shape:
                 raise MotionError(

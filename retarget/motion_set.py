@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from retarget.motion import Motion, MotionError
 from sim.embodiment import Embodiment
@@ -33,10 +34,10 @@ def write_motion_set(folder: str | Path, motions: Sequence[Motion]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for motion in motions:
         motion.save(folder / f"{motion.name}.npz")
-    index = {
-        "format_version": INDEX_VERSION,
-        "embodiment": motions[0].embodiment,
-        "clips": [
+    return write_index(
+        folder,
+        motions[0].embodiment,
+        [
             {
                 "name": motion.name,
                 "file": f"{motion.name}.npz",
@@ -46,7 +47,18 @@ def write_motion_set(folder: str | Path, motions: Sequence[Motion]) -> Path:
             }
             for motion in motions
         ],
-    }
+    )
+
+
+def write_index(folder: Path, embodiment: str, clips: Sequence[dict[str, Any]]) -> Path:
+    """Write the index of motion files that are in `folder` already, and return its path.
+
+    Args:
+        folder: the motion set.
+        embodiment: whose motions they are.
+        clips: name, file, frames, fps and source of each.
+    """
+    index = {"format_version": INDEX_VERSION, "embodiment": embodiment, "clips": list(clips)}
     temporary = folder / f"{INDEX}.tmp"
     try:
         temporary.write_text(json.dumps(index, indent=1) + "\n")

@@ -80,6 +80,7 @@ class Kinematics:
     Attributes:
         frames: the frames, in the order of every output.
         node_dof: (N,) velocity address of each node's joint.
+        pairs: frame (P,) and node (P,) of every joint that moves a frame, the free joint left out.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Kinematics:
         self._frame_node = index(tree.frame_node)
         self._frame_rotation = tensor(tree.frame_rotation)
         self._frame_position = tensor(tree.frame_position)
-        self._pair_frame, self._pair_node = index(tree.pairs[0]), index(tree.pairs[1])
+        self.pairs = (index(tree.pairs[0]), index(tree.pairs[1]))
         self._frame_moves = tensor(tree.frame_moves)[:, None, None]
 
     @classmethod
@@ -194,7 +195,7 @@ class Kinematics:
         Returns:
             frame (P,), node (P,) and the columns (P, 6, T): how joint `node` moves `frame`.
         """
-        frame, node = self._pair_frame, self._pair_node
+        frame, node = self.pairs
         axis, hinge = pose.axis[node], self._hinge[node]
         arm = pose.position[frame] - pose.anchor[node]
         linear = torch.linalg.cross(axis, arm, dim=1) * hinge + axis * (1 - hinge)

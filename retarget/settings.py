@@ -1,0 +1,58 @@
+"""The settings of `python -m retarget`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, make_dataclass
+
+from cfg.schema import opt, section
+from retarget.quality_record import Quality
+from retarget.report import Thresholds
+
+_LABELS = {field.name: field.metadata for field in fields(Quality)}
+
+#: What a clip may not exceed: the fields of `Thresholds` as settings; null switches one off.
+RejectConfig = make_dataclass(
+    "RejectConfig",
+    [
+        (
+            field.name,
+            float | None,
+            opt(
+                field.default,
+                f"{_LABELS[field.name]['label']} ({_LABELS[field.name]['unit']}) "
+                f"above which a clip is rejected; null: never",
+            ),
+        )
+        for field in fields(Thresholds)
+    ],
+)
+
+
+@dataclass
+class RetargetConfig:
+    motions: str | None = opt(None, "folder of SMPL-format .npz clips (AMASS layout), or one clip")
+    body_model: str | None = opt(None, "folder of SMPL-family body models, or one model file")
+    out: str | None = opt(None, "folder of the motion set to write")
+    embodiment: str = opt("fullbody", "body to retarget to: fullbody or bimanual")
+    fingers: bool = opt(False, "give the body fingers and retarget them too (needs SMPL-H or X)")
+    only: str = opt("*", "glob that a clip's path below `motions`, or its name, must match")
+    fps: float = opt(100.0, "frames a second of the result; training needs the control rate, 100")
+    smoothing_hz: float = opt(8.0, "frequency at which motion is halved (Hz)")
+    activations: bool = opt(True, "store the muscle activations that explain each frame")
+    allow_pickle: bool = opt(False, "read .pkl body models; unpickling runs code from the file")
+    overwrite: bool = opt(False, "redo clips that are already in `out`")
+    workers: int = opt(0, "processes; 0 = one a core, or one with device=cuda")
+    device: str = opt("cpu", "where postures are solved: cpu or cuda")
+    batch_frames: int = opt(2000, "source frames solved together, of several clips if short")
+    reject: RejectConfig = section(RejectConfig, "what a clip may not exceed")
+
+
+CHOICES = {"embodiment": ("fullbody", "bimanual"), "device": ("cpu", "cuda")}
+RANGES = {
+    "fps": (20.0, 1000.0),
+    "smoothing_hz": (0.5, 100.0),
+    "workers": (0, 1024),
+    "batch_frames": (1, 10_000_000),
+}
+#: Settings that do not change what comes out.
+PRACTICAL = ("motions", "out", "only", "overwrite", "workers", "device", "batch_frames")

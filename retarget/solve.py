@@ -1,0 +1,412 @@
+"""Finds the postures whose frames follow their targets, all frames of all clips at once.
+
+Gauss-Newton on the root's pose and the independent joints; dependent joints follow their couplings
+exactly, so no joint equality is ever broken. The cost of frame t, with x the independent
+coordinates, is
+
+    sum_f w_f |p_f - p_f*|² + u_f |log(R_f R_f*')|²     tracking (retarget.tracks)
+    + a weak pull to the neutral posture
+    + contact: standing soles stay where they are, at the floor's height and never below it
+    + stiffness * |x_{t-1} - 2 x_t + x_{t+1}|²           smoothness between frames.
+
+The stiffness is set by a frequency: with h the mean curvature of the tracking cost, stiffness =
+h / (2 pi f / fps)^4 passes motion at frequency f' by 1 / (1 + (f'/f)^4), without delay. (For one
+coordinate and a constant h this is exact.)
+
+Joint limits are bounds, kept by projected Newton steps (Bertsekas 1982): a joint at a limit that
+the cost pushes outwards is fixed for the step, the others move and are clipped. Penalties could only
+balance against the rest; a clip after the last step would move feet that were in place.
+
+Time is refined in three levels. On every eighth frame the postures are found from the neutral one;
+those that are equally near their targets (a forearm turned either way) must be chosen alike in
+neighbouring frames, so the smoothness begins stiff there and is released step by step. Most of the
+work is done on frames four times as dense as the smoothing frequency, since nothing faster is left
+to find; the last steps are on all frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retarget import contact
+from retarget.foot_geometry import GROUPS
+from retarget.levels import Level
+from retarget.normal_equations import ContactWeights, NormalEquations, Targets
+from retarget.smooth_solve import SmoothSystem, second_difference, second_difference_transposed
+from retarget.tracks import LEAST_ELEVATION, tracks
+from sim.embodiment import Embodiment
+from sim.rotations import matrix_to_quat, quat_conjugate, quat_multiply
+
+
+@dataclass(frozen=True)
+class SolveOptions:
+    """How the postures are found.
+
+    Attributes:
+        smoothing_hz: frequency (Hz) at which motion is halved.
+        least_curvature: curvature (per rad²) that a joint counts as having where tracking says less
+            about it; smooths toes, wrists and the arm's plane of elevation more than the rest.
+        neutral: weight of the pull to the neutral posture (per rad²).
+        start_stride: frames between those of the first level.
+        start_steps: Gauss-Newton steps there without smoothness, from the neutral posture.
+        start_hz: smoothing frequencies (Hz) of the steps there after those.
+        middle_rate: frames of the second level per period of the smoothing frequency.
+        middle_steps, last_steps: steps on the second and on the last level, contact held.
+        solver_iterations: conjugate-gradient steps of each, before and after joints that would pass
+            their limits are fixed there.
+        damping: share of a step that is taken, after the first of a level: which points touch the
+            floor changes from step to step, and whole steps may change it back and forth.
+    """
+
+    smoothing_hz: float = 8.0
+    least_curvature: float = 0.1
+    neutral: float = 5e-4
+    start_stride: int = 8
+    start_steps: int = 5
+    start_hz: tuple[float, ...] = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0)
+    middle_rate: float = 4.0
+    middle_steps: int = 6
+    last_steps: int = 2
+    solver_iterations: tuple[int, int] = (12, 20)
+    damping: float = 0.7
+
+
+@dataclass
+class Solution:
+    """Postures of one clip.
+
+    Attributes:
+        joints: (T, m) independent joints (rad).
+        root: (T, 7) position and quaternion, or None.
+        standing: (T, 4) bool: left heel, left toes, right heel, right toes on the ground; or None.
+        target_position, target_rotation: (T, F, 3) and (T, F, 3, 3) targets, with the clip's floor
+            moved to height zero.
+    """
+
+    joints: Tensor
+    root: Tensor | None
+    standing: np.ndarray | None
+    target_position: Tensor
+    target_rotation: Tensor
+
+
+class Solver:
+    """Solves clips for one body."""
+
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        options: SolveOptions | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        weights: ContactWeights | None = None,
+    ) -> None:
+        """Prepare a body; float32 is enough, since every step measures its errors afresh."""
+        self.options = options or SolveOptions()
+        self.embodiment = embodiment
+        self.equations = NormalEquations(embodiment, dtype, device, weights)
+        self.dtype, self.device = dtype, torch.device(device)
+        coordinates = self.equations.coordinates
+        self._lower, self._upper = coordinates.lower.clone(), coordinates.upper
+        for column, name in enumerate(embodiment.independent_joints):
+            if name.startswith("shoulder_elv"):
+                self._lower[column] = LEAST_ELEVATION
+        neutral = embodiment.model.qpos0[embodiment.independent_qpos]
+        self._neutral = torch.as_tensor(neutral, dtype=torch.float64, device=device).clamp(
+            self._lower.double(), self._upper.double()
+        )
+
+    @torch.no_grad()
+    def solve(self, clips: Sequence[tuple[Tensor, Tensor]], fps: float) -> list[Solution]:
+        """Solve clips together.
+
+        Args:
+            clips: targets (T, F, 3) and (T, F, 3, 3) of each.
+            fps: frames a second of all.
+        """
+        options = self.options
+        lengths = [len(position) for position, _ in clips]
+        position = torch.cat([p for p, _ in clips]).to(self.device, torch.float64)
+        rotation = torch.cat([r for _, r in clips]).to(self.device, torch.float64)
+        targets = Targets(position, rotation)
+        standing = firmness = None
+        if self.equations.feet is not None:
+            standing, firmness = self._find_contact(targets, lengths, fps)
+        joints, root, curvature, start = self._start(targets, lengths, fps)
+        if self.equations.feet is not None:
+            self._level_floor(joints, root, targets, start, standing)
+        middle = max(1, int(fps / (options.middle_rate * options.smoothing_hz)))
+        level = start
+        steps = {middle: options.middle_steps, 1: options.last_steps}
+        for stride in sorted(steps, reverse=True):
+            joints = level.fill(joints)
+            root = None if root is None else level.fill_roots(root)
+            level = Level(lengths, stride, self.dtype, self.device)
+            joints = joints[level.index]
+            root = None if root is None else root[level.index]
+            stiffness = self._stiffness(curvature, options.smoothing_hz, fps / stride)
+            some = Targets(targets.position[level.index], targets.rotation[level.index])
+            for number in range(steps[stride]):
+                if firmness is not None:
+                    own = firmness[level.index.cpu().numpy()]
+                    self._hold(joints, root, some, own, level.lengths, fps / stride)
+                scale = options.damping if number else 1.0
+                joints, root = self._step(joints, root, some, stiffness, level.link, scale)
+        return [
+            Solution(
+                joints[part],
+                None if root is None else root[part],
+                None if standing is None else standing[part],
+                targets.position[part],
+                targets.rotation[part],
+            )
+            for part in _parts(lengths)
+        ]
+
+    def _stiffness(self, curvature: Tensor, frequency: float, rate: float) -> Tensor:
+        """Cost of squared acceleration that halves motion at `frequency` (Hz)."""
+        return curvature / (2 * math.pi * frequency / rate) ** 4
+
+    def _start(
+        self, targets: Targets, lengths: Sequence[int], fps: float
+    ) -> tuple[Tensor, Tensor | None, Tensor, Level]:
+        """Postures of the first level, and the curvature of what tracking costs there."""
+        options = self.options
+        level = Level(lengths, options.start_stride, self.dtype, self.device)
+        few = Targets(targets.position[level.index], targets.rotation[level.index])
+        joints = self._neutral.expand(len(level.index), -1)
+        root = self._root_from_main_site(few)
+        none = torch.zeros(self.equations.coordinates.width, dtype=self.dtype, device=self.device)
+        for _ in range(options.start_steps):
+            joints, root = self._step(joints, root, few, none, level.link)
+        hessian, _ = self.equations(joints, root, few)
+        curvature = hessian.diagonal(dim1=1, dim2=2).mean(0).clamp_min(options.least_curvature)
+        for frequency in options.start_hz:
+            stiffness = self._stiffness(curvature, frequency, fps / level.stride)
+            joints, root = self._step(joints, root, few, stiffness, level.link)
+        return joints, root, curvature, level
+
+    def _root_from_main_site(self, targets: Targets) -> Tensor | None:
+        """The root pose that puts the main site (rigid on the root) on its target."""
+        if not self.equations.coordinates.root:
+            return None
+        model = self.embodiment.model
+        neutral = torch.as_tensor(model.qpos0, dtype=self.dtype, device=self.device)
+        pose = self.equations.kinematics.pose(neutral[:, None])
+        # At qpos0 the root's axes are known; the site's pose in them does not change.
+        axes = pose.root[..., 0].double()
+        turn = axes.T @ pose.rotation[0, ..., 0].double()
+        shift = axes.T @ (pose.position[0, :, 0] - pose.origin[:, 0]).double()
+        rotation = targets.rotation[:, 0] @ turn.T
+        origin = targets.position[:, 0] - rotation @ shift
+        return torch.cat((origin, matrix_to_quat(rotation)), dim=1)
+
+    def _step(
+        self,
+        joints: Tensor,
+        root: Tensor | None,
+        targets: Targets,
+        stiffness: Tensor,
+        link: Tensor,
+        scale: float = 1.0,
+    ) -> tuple[Tensor, Tensor | None]:
+        """One Gauss-Newton step, or `scale` of it."""
+        options, first = self.options, self.equations.coordinates.root
+        hessian, gradient = self.equations(joints, root, targets)
+        q = joints.to(self.dtype)
+        gradient[:, first:] += options.neutral * (q - self._neutral.to(self.dtype))
+        # A trace of damping for directions that nothing fixes.
+        hessian.diagonal(dim1=1, dim2=2).add_(1e-5)
+        hessian.diagonal(dim1=1, dim2=2)[:, first:].add_(options.neutral)
+        tied = bool(stiffness.any()) and len(joints) > 2
+        if tied:
+            acceleration = self._acceleration(joints, root, link)
+            gradient += second_difference_transposed(acceleration * stiffness, link)
+        if not tied:
+            link = torch.zeros_like(link)
+        step = self._bounded(hessian, -gradient, stiffness, link, q)
+        # Far from the solution the linear model is trusted for half a radian only.
+        largest = step[:, 3 * bool(first) :].abs().amax(1, keepdim=True)
+        step = (scale * step * (0.5 / largest.clamp_min(0.5))).double()
+        joints = joints + step[:, first:]
+        joints = torch.minimum(torch.maximum(joints, self._lower.double()), self._upper.double())
+        if root is not None:
+            turn = quat_multiply(root[:, 3:], _small_rotation(step[:, 3:6]))
+            root = torch.cat((root[:, :3] + step[:, :3], turn), dim=1)
+            root = _unit(root)
+        return joints, root
+
+    def _bounded(
+        self, hessian: Tensor, rhs: Tensor, stiffness: Tensor, link: Tensor, joints: Tensor
+    ) -> Tensor:
+        """Solve for a step that leaves the joints inside their limits."""
+        first = self.equations.coordinates.root
+        below, above = self._lower - joints, self._upper - joints
+        push = rhs[:, first:]
+        stuck = ((below >= -1e-6) & (push < 0)) | ((above <= 1e-6) & (push > 0))
+        free = torch.ones_like(rhs)
+        free[:, first:][stuck] = 0
+        system = SmoothSystem(hessian, stiffness, link, free)
+        # Frames on their own are solved by their own blocks, in one step.
+        look, finish = self.options.solver_iterations if link.any() else (1, 2)
+        step = system.solve(rhs, torch.zeros_like(rhs), look)
+        # What would pass its limit goes just there, and the others are found again.
+        moved = step[:, first:]
+        beyond = (moved < below) | (moved > above)
+        system.free[:, first:][beyond] = 0
+        start = step.clone()
+        start[:, first:] = torch.clamp(moved, below, above)
+        start[:, first:][stuck] = 0
+        return system.solve(rhs, start, finish)
+
+    def _acceleration(self, joints: Tensor, root: Tensor | None, link: Tensor) -> Tensor:
+        """Second differences (T - 2, n) of the independent coordinates."""
+        parts = [joints]
+        if root is not None:
+            parts = [root[:, :3], torch.zeros_like(root[:, :3]), joints]
+        difference = second_difference(torch.cat(parts, dim=1), link.double())
+        if root is not None:
+            relative = quat_multiply(quat_conjugate(root[:-1, 3:]), root[1:, 3:])
+            relative = torch.where(relative[:, :1] < 0, -relative, relative)
+            turn = 2 * relative[:, 1:]  # the rotation vector, for the small turns between frames
+            difference[:, 3:6] = (turn[1:] - turn[:-1]) * link[:, None]
+        return difference.to(self.dtype)
+
+    def _find_contact(
+        self, targets: Targets, lengths: Sequence[int], fps: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find when each part of a foot stands, from the targets alone: (T, 4), (T, 4)."""
+        points = self._wanted_foot_points(targets)
+        group = self.equations.feet.group.flatten(0, 1).cpu().numpy()
+        standing, firmness = [], []
+        for part in _parts(lengths):
+            own = points[part]
+            speed = contact.point_speed(own, fps)
+            lowest = own[..., 2].argmin(1)
+            rows = np.arange(len(own))
+            floor = contact.ground_height(own[rows, lowest, 2], speed[rows, lowest])
+            height = np.stack([own[:, g, 2].min(1) - floor for g in group], axis=1)
+            slowest = np.stack([speed[:, g].min(1) for g in group], axis=1)
+            found = contact.detect(height, slowest, fps)
+            firmness.append(contact.hold(found, fps))
+            # While the hold sets in or lets go the foot is coming down or leaving.
+            standing.append(firmness[-1] >= 0.5)
+        return np.concatenate(standing), np.concatenate(firmness)
+
+    def _wanted_foot_points(self, targets: Targets) -> np.ndarray:
+        """Lowest points (T, K, 3) of soles that are just where their targets are."""
+        feet, names = self.equations.feet, [t.frame for t in tracks(self.embodiment)]
+        neutral = torch.as_tensor(self.embodiment.model.qpos0, dtype=self.dtype).to(self.device)
+        pose = self.equations.kinematics.pose(neutral[:, None])
+        origins, axes = [], []
+        for side in ("left", "right"):
+            ankle, foot = names.index(f"{side}_ankle_mimic"), names.index(f"calcn_{side[0]}")
+            toes = names.index(f"{side}_toes_mimic")
+            # The heel's body as it lies under the ankle in the neutral posture.
+            turn = pose.rotation[foot, ..., 0].double()
+            offset = turn.T @ (pose.position[foot] - pose.position[ankle])[:, 0].double()
+            origins += [
+                targets.position[:, ankle] + targets.rotation[:, foot] @ offset,
+                targets.position[:, toes],
+            ]
+            axes += [targets.rotation[:, foot], targets.rotation[:, toes]]
+        order = [self.embodiment.model.body(b).name for b in feet.bodies]
+        rank = [order.index(n) for n in ("calcn_l", "toes_l", "calcn_r", "toes_r")]
+        position, rotation = torch.stack(origins, 1)[:, rank], torch.stack(axes, 1)[:, rank]
+        points, _ = feet.points(
+            position.permute(1, 2, 0).to(self.dtype), rotation.permute(1, 2, 3, 0).to(self.dtype)
+        )
+        return points.permute(2, 0, 1).double().cpu().numpy()
+
+    def _level_floor(
+        self,
+        joints: Tensor,
+        root: Tensor,
+        targets: Targets,
+        level: Level,
+        standing: np.ndarray,
+    ) -> None:
+        """Move each clip so that what stands does so at height zero, by the first postures."""
+        points = self._foot_points(joints, root)[..., 2]
+        group = self.equations.feet.group.flatten(0, 1).cpu().numpy()
+        heights = np.stack([points[:, g].min(1) for g in group], axis=1)
+        down = standing[level.index.cpu().numpy()]
+        for few, part in zip(_parts(level.lengths), _parts(level.clips), strict=True):
+            own = heights[few][down[few]]
+            # A clip without contact is put on its lowest point.
+            floor = float(np.median(own)) if len(own) else float(heights[few].min())
+            targets.position[part, :, 2] -= floor
+            root[few, 2] -= floor
+
+    def _hold(
+        self,
+        joints: Tensor,
+        root: Tensor,
+        targets: Targets,
+        firmness: np.ndarray,
+        lengths: Sequence[int],
+        fps: float,
+    ) -> None:
+        """Set what is asked of the soles, from where they are now."""
+        feet, points = self.equations.feet, self._foot_points(joints, root)
+        hold = np.zeros(points.shape[:2])
+        anchor = points[..., :2].copy()
+        parts = len(GROUPS)
+        group, sole = feet.group.cpu().numpy(), feet.sole.cpu().numpy()
+        for side in (0, 1):
+            own = firmness[:, parts * side : parts * (side + 1)]
+            # The middle of the sole is down when both ends are.
+            for points_of, firm in (
+                (group[side, 0], own[:, 0]),
+                (group[side, 1], own[:, 1]),
+                (sole[side], own.min(1)),
+            ):
+                hold[:, points_of] = firm[:, None]
+                for part in _parts(lengths):
+                    anchor[part, points_of] = contact.anchors(
+                        points[part][:, points_of, :2], firm[part], fps
+                    )
+        # The lowest point of each part carries it; the others only tend to the floor.
+        press = 0.2 * hold
+        for member in (*group.reshape(-1, group.shape[-1]), *sole):
+            index = np.flatnonzero(member)
+            lowest = index[points[:, index, 2].argmin(1)]
+            rows = np.arange(len(points))
+            press[rows, lowest] = hold[rows, lowest]
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array, dtype=self.dtype, device=self.device)
+
+        targets.hold, targets.anchor, targets.press = tensor(hold), tensor(anchor), tensor(press)
+
+    def _foot_points(self, joints: Tensor, root: Tensor) -> np.ndarray:
+        """Lowest points (T, K, 3) of the feet."""
+        found = []
+        for start in range(0, len(joints), 1024):
+            part = slice(start, start + 1024)
+            pose = self.equations.pose(joints[part].to(self.dtype), root[part].to(self.dtype))
+            found.append(self.equations.foot_points(pose)[0].permute(2, 0, 1))
+        return torch.cat(found).double().cpu().numpy()
+
+
+def _unit(root: Tensor) -> Tensor:
+    return torch.cat((root[:, :3], root[:, 3:] / root[:, 3:].norm(dim=1, keepdim=True)), dim=1)
+
+
+def _small_rotation(vector: Tensor) -> Tensor:
+    """Unit quaternions (T, 4) of rotation vectors (T, 3)."""
+    angle = vector.norm(dim=1, keepdim=True)
+    half = angle / 2
+    factor = torch.where(angle < 1e-8, 0.5, half.sin() / angle.clamp_min(1e-12))
+    return torch.cat((half.cos(), factor * vector), dim=1)
+
+
+def _parts(lengths: Sequence[int]) -> list[slice]:
+    ends = np.cumsum(lengths)
+    return [slice(int(end - n), int(end)) for end, n in zip(ends, lengths, strict=True)]
