@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,13 @@ def load_settings(
     Raises:
         UserError: unknown key, wrong type or value out of range.
     """
-    overrides = _dotlist(parse_arguments(arguments))
-    config = _merge(OmegaConf.structured(schema), overrides)
+    values = parse_arguments(arguments)
+    config = OmegaConf.structured(schema)
+    # Text is taken as it stands: a glob such as *_01* is no YAML.
+    texts = {field.name for field in fields(schema) if field.type in ("str", "str | None")}
+    texts = {key: value for key, value in values.items() if key in texts}
+    config = _merge(config, _dotlist({k: v for k, v in values.items() if k not in texts}))
+    config = OmegaConf.merge(config, texts)
     check(config, choices or {}, ranges or {})
     return config
 

@@ -81,8 +81,8 @@ def anchors(points: np.ndarray, weight: np.ndarray, fps: float) -> np.ndarray:
     """Where the points of one part should stay while it stands.
 
     Within each contact the anchor a minimises sum w |a - p|² + (settle fps)² sum |a' - a|²: the
-    mean of a short contact, a slow drift in a long one. It is found for means over a tenth of a second,
-    between which it is linear.
+    mean of a short contact, a slow drift in a long one. It is found for means over a tenth of a
+    second, between which it is linear.
 
     Args:
         points: (T, K, 2) horizontal positions (m).

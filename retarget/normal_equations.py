@@ -1,9 +1,10 @@
 """The Gauss-Newton model of what tracking and foot contact cost, frame by frame.
 
 Every term is a squared error of a frame fixed to a body. Its Gauss-Newton Hessian and gradient
-are first gathered as a 6 x 6 matrix and a 6-vector on the frame's twist (linear over angular velocity),
+are first gathered as a 6 x 6 matrix and a 6-vector on the frame's twist (linear over angular
+velocity),
 
-    W_f = sum G' D G,   v_f = sum G' D e,   with G = [1, -[r]x] for a point at arm r from the origin,
+    W_f = sum G' D G,   v_f = sum G' D e,   with G = [1, -[r]x] for a point at arm r,
 
 and then carried to the independent coordinates by the frame's Jacobian: H = sum_f J_f' W_f J_f and
 g = sum_f J_f' v_f. Orientation errors are rotation vectors in world axes.
@@ -27,7 +28,7 @@ from sim.kinematics import Kinematics, Pose
 
 #: Orientation errors beyond this (rad) lose their weight (scale of Cauchy's loss).
 ANGLE_SCALE = 0.6
-_CHUNK = 256  # frames whose Jacobians are in the processor's cache at a time
+_CHUNK = 512  # frames whose Jacobians are in the processor's cache at a time
 
 
 @dataclass
@@ -61,20 +62,21 @@ class ContactWeights:
 
 @dataclass(frozen=True)
 class _Group:
-    """Frames that the same few coordinates move.
+    """Frames that the same few coordinates move, by the same joints where they do.
 
     Attributes:
         frames: (G,) which frames.
         columns: (C,) which coordinates.
-        pairs: (P,) which columns of the frames' Jacobians (Kinematics.pairs).
-        place: (P,) where they go in (G, C), flat.
-        dof: (P,) the velocity address of each.
+        moves: (G, C, 1, 1) one where a coordinate moves a frame.
+        node: (P,) joints, each with the coordinate that drives it in `drives` (P,), places in C.
+        dof: (P,) the velocity address of each joint.
     """
 
     frames: Tensor
     columns: Tensor
-    pairs: Tensor
-    place: Tensor
+    moves: Tensor
+    node: Tensor
+    drives: Tensor
     dof: Tensor
 
 
@@ -121,43 +123,44 @@ class NormalEquations:
         self._groups = self._group(self.kinematics)
 
     def _group(self, kinematics: Kinematics) -> list[_Group]:
-        """Gather frames whose coordinates include one another's."""
-        frame, node = (index.cpu() for index in kinematics.pairs)
-        dof = kinematics.node_dof.cpu()[node]
-        column = self.coordinates.column_of_dof.cpu()[dof]
-        root = set(range(self.coordinates.root))
-        support = [
-            root | {int(c) for c in column[frame == f] if c >= 0}
-            for f in range(len(kinematics.frames))
-        ]
-        chains: list[tuple[list[int], set[int]]] = []
-        for f in sorted(range(len(support)), key=lambda f: -len(support[f])):
-            for members, columns in chains:
-                if support[f] <= columns:
+        """Gather frames along a limb, whose coordinates include one another's."""
+        frame, node = (index.tolist() for index in kinematics.pairs)
+        dof = kinematics.node_dof.tolist()
+        column = self.coordinates.column_of_dof.tolist()
+        first = self.coordinates.root
+        # The joints by which each coordinate moves each frame.
+        by: list[dict[int, set[int]]] = [{} for _ in kinematics.frames]
+        for f, n in zip(frame, node, strict=True):
+            if column[dof[n]] >= 0:
+                by[f].setdefault(column[dof[n]], set()).add(n)
+        chains: list[tuple[list[int], dict[int, set[int]]]] = []
+        for f in sorted(range(len(by)), key=lambda f: -len(by[f])):
+            for members, joints in chains:
+                # A coordinate of several joints moves a frame by all of them, or it is no member.
+                if all(joints.get(c) == nodes for c, nodes in by[f].items()):
                     members.append(f)
                     break
             else:
-                chains.append(([f], set(support[f])))
+                chains.append(([f], by[f]))
+
+        def index(values: list[int]) -> Tensor:
+            return torch.as_tensor(values, dtype=torch.int64, device=self.device)
+
         groups = []
-        for members, support_ in chains:
-            columns = sorted(support_)
-            rows = sorted(members)
-            pairs = [i for i in range(len(frame)) if int(frame[i]) in members and column[i] >= 0]
-            place = [
-                rows.index(int(frame[i])) * len(columns) + columns.index(int(column[i]))
-                for i in pairs
-            ]
-
-            def index(values: list[int]) -> Tensor:
-                return torch.as_tensor(values, dtype=torch.int64, device=self.device)
-
+        for members, joints in chains:
+            own = sorted(joints)
+            drivers = [(n, place) for place, c in enumerate(own) for n in sorted(joints[c])]
+            moves = torch.tensor(
+                [[1.0] * first + [float(c in by[f]) for c in own] for f in members]
+            )
             groups.append(
                 _Group(
-                    index(rows),
-                    index(columns),
-                    index(pairs),
-                    index(place),
-                    dof[pairs].to(self.device),
+                    frames=index(members),
+                    columns=index([*range(first), *own]),
+                    moves=moves.to(self.device, self.dtype)[:, :, None, None],
+                    node=index([n for n, _ in drivers]),
+                    drives=index([first + place for _, place in drivers]),
+                    dof=index([dof[n] for n, _ in drivers]),
                 )
             )
         return groups
@@ -206,15 +209,14 @@ class NormalEquations:
             stance, pull = self._foot_cost(pose, targets, part)
             force[self._foot_rows] += pull
             matrix[:, self._foot_rows] += stance.permute(3, 0, 1, 2)
-        _, _, columns = self.kinematics.pair_columns(pose)
+        turn, shift = self._twists(pose)
         slopes = self.coordinates.slopes(qpos).T
-        roots = self.kinematics.root_columns(pose) if self.coordinates.root else None
         width = self.coordinates.width
         hessian = torch.zeros(count, width * width, dtype=self.dtype, device=self.device)
         gradient = torch.zeros(count, width, dtype=self.dtype, device=self.device)
         force = force.permute(2, 0, 1)
         for group in self._groups:
-            jacobian = self._jacobian(group, columns, slopes, roots)  # (T, G, 6, C)
+            jacobian = self._jacobian(group, pose, turn, shift, slopes)  # (T, G, 6, C)
             flat = jacobian.flatten(1, 2)
             weighted = (matrix[:, group.frames] @ jacobian).flatten(1, 2)
             block = (flat.transpose(1, 2) @ weighted).flatten(1)
@@ -224,16 +226,45 @@ class NormalEquations:
             gradient.index_add_(1, group.columns, pulled.squeeze(-1))
         return hessian.view(count, width, width), gradient
 
+    def _twists(self, pose: Pose) -> tuple[Tensor, Tensor]:
+        """Each joint's angular velocity and the velocity it gives to the world's origin (N, 3, T).
+
+        A point at p then moves with shift + turn x p.
+        """
+        hinge = self.kinematics.hinge
+        turn = pose.axis * hinge
+        shift = torch.linalg.cross(pose.anchor, turn, dim=1) + pose.axis * (1 - hinge)
+        return turn, shift
+
     def _jacobian(
-        self, group: _Group, columns: Tensor, slopes: Tensor, roots: Tensor | None
+        self, group: _Group, pose: Pose, turn: Tensor, shift: Tensor, slopes: Tensor
     ) -> Tensor:
         """The Jacobian (T, G, 6, C) of a group's frames by its coordinates."""
-        frames, width = len(group.frames), len(group.columns)
-        full = columns.new_zeros(frames * width, 6, columns.shape[-1])
-        full.index_add_(0, group.place, columns[group.pairs] * slopes[group.dof][:, None])
-        full = full.view(frames, width, 6, -1)
-        if roots is not None:
-            full[:, :6] = roots[group.frames]
+        count = turn.shape[-1]
+        # What a coordinate does is the sum over the joints that follow it.
+        total = turn.new_zeros(2, len(group.columns), 3, count)
+        share = slopes[group.dof][:, None]
+        total[0].index_add_(0, group.drives, turn[group.node] * share)
+        total[1].index_add_(0, group.drives, shift[group.node] * share)
+        if self.coordinates.root:
+            axes = pose.root.transpose(0, 1)  # (axis, 3, T)
+            total[0, 3:6] = axes
+            total[1, 3:6] = torch.linalg.cross(pose.origin.expand(3, 3, -1), axes, dim=1)
+            total[1, :3] = torch.eye(3, dtype=turn.dtype, device=turn.device)[..., None]
+        turning, shifting = total[0], total[1]
+        point = pose.position[group.frames]
+        # cross(turning, point) written out: (G, C, 3, T)
+        w, p = turning[None], point[:, None]
+        linear = torch.stack(
+            (
+                w[:, :, 1] * p[:, :, 2] - w[:, :, 2] * p[:, :, 1],
+                w[:, :, 2] * p[:, :, 0] - w[:, :, 0] * p[:, :, 2],
+                w[:, :, 0] * p[:, :, 1] - w[:, :, 1] * p[:, :, 0],
+            ),
+            dim=2,
+        )
+        linear = (linear + shifting) * group.moves
+        full = torch.cat((linear, turning * group.moves), dim=2)
         return full.permute(3, 0, 2, 1).contiguous()
 
     def _tracking_error(self, pose: Pose, targets: Targets, part: slice) -> Tensor:

@@ -12,11 +12,13 @@ import os
 import tempfile
 import time
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,7 +27,6 @@ from retarget.motion import Motion
 from retarget.motion_set import INDEX, write_index
 from retarget.pipeline import Retargeter, Source, settings_that_matter, timed_solve
 from retarget.report import ClipResult
-from retarget.smpl_clip import count_frames
 
 RESULTS = "results"
 REJECTED = "rejected"
@@ -87,6 +88,24 @@ def batches(items: Sequence[Item], frames: int) -> list[list[Item]]:
         groups[-1].append((name, path))
         room -= count
     return groups
+
+
+def count_frames(path: str | Path) -> int:
+    """Frames of a clip by its header alone, 0 where that cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            key = next(k for k in ("poses", "root_orient") if f"{k}.npy" in archive.namelist())
+            with archive.open(f"{key}.npy") as entry:
+                version = np.lib.format.read_magic(entry)
+                headers = np.lib.format
+                read = (
+                    headers.read_array_header_1_0
+                    if version == (1, 0)
+                    else (headers.read_array_header_2_0)
+                )
+                return int(read(entry)[0][0])
+    except (OSError, ValueError, IndexError, StopIteration, zipfile.BadZipFile):
+        return 0
 
 
 def make_folders(out: Path) -> None:

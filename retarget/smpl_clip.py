@@ -1,49 +1,58 @@
-"""Reads motion capture in SMPL's parameters: AMASS SMPL+H and SMPL-X files, and plain SMPL.
+"""SMPL-format clips: local joint rotations of a recorded performer, as AMASS stores them.
 
-All are `.npz` files of local joint rotations and a translation. What differs: 72 pose numbers
-(SMPL, 24 joints), 156 (SMPL+H, 52) or 165 (SMPL-X, 55, in one array or split by body part), the
-name of the frame rate, and whether the gender is text or bytes.
+Three kinds of `.npz` are read, and told apart by their number of pose values:
+
+- SMPL: `poses` (T, 72), 24 joints;
+- SMPL-H (AMASS): `poses` (T, 156), 52 joints;
+- SMPL-X (AMASS "stage II"): `poses` (T, 165), or `root_orient` (T, 3), `pose_body` (T, 63),
+  `pose_hand` (T, 90) and, where the face was captured, `pose_jaw` (T, 3) and `pose_eye` (T, 6).
+
+Each has `trans` (T, 3), `gender` and `mocap_framerate` (Hz), and mostly `betas`. Other entries are
+never opened: some recordings hold pickled objects there, which could run code.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from cfg.errors import UserError
 
-#: Joints of each model, by the number of its pose parameters.
-MODEL_OF_WIDTH = {72: ("smpl", 24), 156: ("smplh", 52), 165: ("smplx", 55)}
-_SMPLX_PARTS = (("root_orient", 3), ("pose_body", 63), ("pose_jaw", 3), ("pose_eye", 6),
-                ("pose_hand", 90))  # fmt: skip
-_RATES = ("mocap_framerate", "mocap_frame_rate")
-_TRANSLATIONS = ("trans", "transl")
-_GENDERS = ("neutral", "male", "female")
-_SUFFIXES = ("_poses", "_stageii")
-_NO_MOTION = ("shape", "neutral_stagei", "male_stagei", "female_stagei")
+#: Number of joints of each model type.
+JOINT_COUNTS = {"smpl": 24, "smplh": 52, "smplx": 55}
+GENDERS = ("neutral", "male", "female")
+#: Parts of a SMPL-X pose in joint order, and their widths; jaw and eyes may be absent.
+_PARTS = {"root_orient": 3, "pose_body": 63, "pose_jaw": 3, "pose_eye": 6, "pose_hand": 90}
+_FACE = ("pose_jaw", "pose_eye")
+#: Rates closer than this to a whole number are that number: AMASS has 120.00004577 Hz.
+_RATE_TOLERANCE = 1e-3
 
 
 class ClipError(UserError):
-    """A motion-capture file that cannot be used, and why."""
+    """A clip of motion capture that cannot be used, and why."""
 
 
 @dataclass(frozen=True)
 class SmplClip:
-    """One clip.
+    """One recording.
 
     Attributes:
-        name: what the clip is called.
-        path: its file.
+        name: what the clip is called in tables and files.
+        path: where it was read.
         model_type: "smpl", "smplh" or "smplx".
-        gender: "neutral", "male" or "female".
-        fps: frames a second.
-        rotvec: (T, J, 3) local joint rotations (rad), the root's in the world.
-        trans: (T, 3) translation of the model (m).
-        betas: (B,) shape.
+        gender: "neutral", "male" or "female": the body model it was captured with.
+        fps: frames a second (Hz).
+        rotvec: (T, J, 3) rotation of each joint in its parent's axes (rad), in the model's joint
+            order; the first is the pelvis in the recording's axes. J is 24, 52 or 55.
+        trans: (T, 3) translation of the body (m), which moves the model's origin, not its pelvis.
+        betas: (B,) shape of the performer; zeros where the file has none.
     """
 
     name: str
@@ -55,203 +64,235 @@ class SmplClip:
     trans: np.ndarray
     betas: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.rotvec)
+
     @property
     def duration(self) -> float:
         """Length from first to last frame (s)."""
-        return (len(self.rotvec) - 1) / self.fps
-
-
-def find_clips(folder: str | Path, pattern: str = "*") -> list[tuple[str, Path]]:
-    """Return (name, path) of every clip below a folder, sorted.
-
-    A clip's name is its path below the folder, joined by underscores, without "_poses" or
-    "_stageii". AMASS's shape files, which hold no motion, are left out.
-
-    Args:
-        folder: the folder, or one file.
-        pattern: glob that the relative path, the file's name or the clip's name must match.
-
-    Raises:
-        ClipError: there is no such folder, or no clip in it.
-    """
-    folder = Path(folder)
-    if folder.is_file():
-        return [(_name(Path(folder.name)), folder)]
-    if not folder.is_dir():
-        raise ClipError(f"motions={folder}: no such folder or file")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*.npz")):
-        relative = path.relative_to(folder)
-        if path.stem in _NO_MOTION or path.stem.endswith("_stagei"):
-            continue
-        name = _name(relative)
-        while name in found:
-            name += "_"
-        if any(fnmatch.fnmatch(text, pattern) for text in (str(relative), relative.name, name)):
-            found[name] = path
-    if not found:
-        what = "no .npz clip" if pattern == "*" else f"no .npz clip that matches {pattern!r}"
-        raise ClipError(f"motions={folder}: {what} in this folder or below it")
-    return sorted(found.items())
-
-
-def _name(relative: Path) -> str:
-    name = "_".join(relative.with_suffix("").parts).replace(" ", "_")
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name
-
-
-def count_frames(path: str | Path) -> int:
-    """Frames of a clip by its header alone, 0 where that cannot be read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for key in ("poses", "root_orient"):
-                if f"{key}.npy" in archive.namelist():
-                    with archive.open(f"{key}.npy") as entry:
-                        major, _ = np.lib.format.read_magic(entry)
-                        read = (
-                            np.lib.format.read_array_header_1_0
-                            if major == 1
-                            else np.lib.format.read_array_header_2_0
-                        )
-                        return int(read(entry)[0][0])
-    except (OSError, ValueError, IndexError, zipfile.BadZipFile):
-        pass
-    return 0
+        return (len(self) - 1) / self.fps
 
 
 def load_clip(path: str | Path, name: str | None = None) -> SmplClip:
-    """Read and check a clip.
+    """Read a clip and check it.
+
+    Args:
+        path: the `.npz` file.
+        name: what to call the clip; the file's name without `_poses` or `_stageii` by default.
 
     Raises:
-        ClipError: the file is missing or damaged, lacks an entry, or holds what is no motion.
+        ClipError: the file is missing or damaged, lacks an entry, or holds values that are no
+            motion: too few frames, numbers that are not finite, an unknown gender or rate.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ClipError(f"clip {path} does not exist")
-    entries = _read(path)
-    poses = _poses(entries, path)
-    if poses.ndim != 2 or poses.shape[1] not in MODEL_OF_WIDTH:
-        raise ClipError(
-            f"{path}: poses have shape {poses.shape}, expected (frames, 72) for SMPL, "
-            f"(frames, 156) for SMPL+H or (frames, 165) for SMPL-X"
-        )
-    model_type, joints = MODEL_OF_WIDTH[poses.shape[1]]
-    key = next((key for key in _TRANSLATIONS if key in entries), None)
-    if key is None:
-        raise ClipError(f"{path}: no entry 'trans' (there are {_listed(entries)})")
-    trans = _numbers(entries[key], key, path)
+    with _open(path) as archive:
+        entries = _Entries(path, archive)
+        model_type, poses = _read_poses(entries)
+        trans = entries.numbers("trans", "transl", widths=(3,))
+        betas = _read_betas(entries)
+        gender = _text(entries.raw("gender"))
+        fps = _read_rate(entries)
+    if gender not in GENDERS:
+        raise ClipError(f"{path}: unknown gender {gender!r}, expected one of {', '.join(GENDERS)}")
     frames = len(poses)
-    if trans.shape != (frames, 3):
+    if len(trans) != frames:
         raise ClipError(
-            f"{path}: {key} has shape {trans.shape}, expected {(frames, 3)} for {frames} poses"
+            f"{path}: the pose has {frames} frames, trans has {len(trans)}: expected as many"
         )
     if frames < 2:
-        raise ClipError(f"{path}: {frames} frame(s), expected at least 2")
-    for what, array in (("poses", poses), (key, trans)):
-        bad = ~np.isfinite(array).all(axis=1)
-        if bad.any():
-            raise ClipError(
-                f"{path}: {what} is not finite in {bad.sum()} of {frames} frames, the first is "
-                f"frame {int(np.argmax(bad))}: repair or leave out the clip"
-            )
+        raise ClipError(f"{path}: {frames} frame(s), expected a motion of at least 2: leave it out")
+    bad = ~(np.isfinite(poses).all(axis=1) & np.isfinite(trans).all(axis=1))
+    if bad.any():
+        raise ClipError(
+            f"{path}: poses or trans not finite in {bad.sum()} of {frames} frames, the first is "
+            f"frame {int(np.argmax(bad))}: cut these frames out or leave the clip out"
+        )
     return SmplClip(
-        name=name or _name(Path(path.name)),
+        name=_short_name(path.stem) if name is None else name,
         path=path,
         model_type=model_type,
-        gender=_gender(entries, path),
-        fps=_rate(entries, path),
-        rotvec=poses.reshape(frames, joints, 3),
+        gender=gender,
+        fps=fps,
+        rotvec=poses.reshape(frames, -1, 3),
         trans=trans,
-        betas=_betas(entries, path),
+        betas=betas,
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """Every entry that can be read without unpickling; the others as None would be of no use."""
+def find_clips(folder: str | Path, pattern: str = "*") -> list[tuple[str, Path]]:
+    """List the clips below a folder, sorted by path.
+
+    A clip's name is its path below `folder` joined by "_", without suffix, `_poses` and `_stageii`;
+    equal names are numbered. A name does not depend on `pattern`. Left out are the files of AMASS
+    that hold a performer's shape (`shape.npz`, `neutral_stagei.npz`) and hidden files.
+
+    Args:
+        folder: where to look, or one `.npz` file.
+        pattern: a glob that must match a clip's path below `folder` (with or without `.npz`), its
+            file's name or its own; `*` matches "/" too.
+
+    Returns:
+        (name, path) of each clip.
+
+    Raises:
+        ClipError: there is no such folder, or no such clip in it.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        if folder.suffix != ".npz":
+            raise ClipError(f"{folder}: expected a folder of .npz clips or one .npz clip")
+        root, files = folder.parent, [folder]
+    elif folder.is_dir():
+        root, files = folder, [path for path in folder.rglob("*.npz") if _is_motion(path)]
+        files.sort(key=lambda path: path.relative_to(root).as_posix())
+    else:
+        raise ClipError(f"folder of clips {folder} does not exist: give a folder of .npz clips")
+    if not files:
+        raise ClipError(f"{folder}: no .npz clip in it or below: give a folder of .npz clips")
+    relative = [path.relative_to(root).with_suffix("").as_posix() for path in files]
+    names = _unique([_short_name(below.replace("/", "_")) for below in relative])
+    clips = [
+        (name, path)
+        for name, path, below in zip(names, files, relative, strict=True)
+        if any(fnmatchcase(text, pattern) for text in (below, f"{below}.npz", path.name, name))
+    ]
+    if not clips:
+        raise ClipError(
+            f"{folder}: none of {len(names)} clip(s), such as {names[0]!r}, matches {pattern!r}: "
+            f"give a glob that matches paths below the folder, or names"
+        )
+    return clips
+
+
+def _short_name(name: str) -> str:
+    return re.sub(r"(?<=.)_(poses|stageii)$", "", name)
+
+
+def _is_motion(path: Path) -> bool:
+    # Archives packed on macOS hold a hidden "._NAME" beside each NAME.
+    shape = path.stem == "shape" or path.stem.endswith("_stagei")
+    return path.is_file() and not shape and not path.name.startswith(".")
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Number repeated names from 2 on, past any name that a file has of its own."""
+    used, unique = set(names), {}
+    for name in names:
+        if name in unique:
+            numbered = (f"{name}_{number}" for number in count(2))
+            name = next(other for other in numbered if other not in used)
+        used.add(name)
+        unique[name] = None
+    return list(unique)
+
+
+def _open(path: Path) -> np.lib.npyio.NpzFile:
+    if not path.is_file():
+        raise ClipError(f"clip {path} does not exist")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise ClipError(f"{path}: one bare array, expected an .npz archive of a clip")
-            entries = {}
-            for key in file.files:
-                try:
-                    entries[key] = file[key]
-                except ValueError as error:
-                    # Objects (labels, marker names) need unpickling, which runs code; no needed
-                    # entry is one, unless the file is no clip.
-                    if "pickle" not in str(error).lower() and "object" not in str(error).lower():
-                        raise
-            return entries
-    except ClipError:
-        raise
-    except Exception as error:  # zlib.error, struct.error, ... : what a damaged archive raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, ValueError) and "pickle" in reason.lower():
-            reason = "not a zip archive of arrays"
-        raise ClipError(f"{path}: cannot be read as an .npz clip ({reason})") from error
+        with path.open("rb") as file:
+            is_archive = file.read(2) == b"PK"
+        if is_archive:
+            return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+    raise ClipError(
+        f"{path}: is no .npz archive: give SMPL-format motion capture as .npz, as in AMASS"
+    )
 
 
-def _poses(entries: dict[str, np.ndarray], path: Path) -> np.ndarray:
-    if "poses" in entries:
-        return _numbers(entries["poses"], "poses", path)
-    if "root_orient" not in entries:
-        raise ClipError(f"{path}: no entry 'poses' (there are {_listed(entries)})")
-    frames = len(_numbers(entries["root_orient"], "root_orient", path))
+def _damaged(path: Path, error: Exception) -> ClipError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ClipError(f"{path}: damaged or truncated file ({reason}): copy or download it again")
+
+
+class _Entries:
+    """The entries of an archive, read one at a time and never unpickled."""
+
+    def __init__(self, path: Path, archive: np.lib.npyio.NpzFile) -> None:
+        self.path, self.archive = path, archive
+        self.keys = tuple(archive.files)
+
+    def raw(self, *keys: str) -> np.ndarray:
+        """The first of `keys` that is there."""
+        key = next((key for key in keys if key in self.keys), None)
+        if key is None:
+            held = ", ".join(sorted(self.keys)[:20]) or "nothing"
+            raise ClipError(
+                f"{self.path}: no entry {' or '.join(map(repr, keys))}: expected an SMPL-format "
+                f"clip as in AMASS, it holds {held}"
+            )
+        try:
+            return np.asarray(self.archive[key])
+        except Exception as error:  # zipfile, zlib, struct errors: what a damaged archive raises
+            if isinstance(error, ValueError) and "allow_pickle" in str(error):
+                raise ClipError(
+                    f"{self.path}: {key} is a pickled object, which is not opened because it could "
+                    f"run code: save it as an array of numbers or text"
+                ) from error
+            raise _damaged(self.path, error) from error
+
+    def numbers(self, *keys: str, widths: Sequence[int] = ()) -> np.ndarray:
+        """The first of `keys` that is there as float64; given widths, (frames, one of them)."""
+        array = self.raw(*keys)
+        if array.dtype.kind not in "fiu":
+            raise ClipError(f"{self.path}: {keys[0]} is {array.dtype}, expected real numbers")
+        if widths and (array.ndim != 2 or array.shape[1] not in widths):
+            expected = " or ".join(map(str, widths))
+            raise ClipError(
+                f"{self.path}: {keys[0]} has shape {array.shape}, expected (frames, {expected})"
+            )
+        return array.astype(np.float64)
+
+
+def _read_poses(entries: _Entries) -> tuple[str, np.ndarray]:
+    """Model type and pose (T, 3 J)."""
+    types = {3 * joints: kind for kind, joints in JOINT_COUNTS.items()}
+    whole = "poses" in entries.keys or "root_orient" not in entries.keys
+    poses = entries.numbers("poses", widths=tuple(types)) if whole else _join_parts(entries)
+    return types[poses.shape[1]], poses
+
+
+def _join_parts(entries: _Entries) -> np.ndarray:
     parts = []
-    for key, width in _SMPLX_PARTS:
-        if key not in entries:
-            if key in ("root_orient", "pose_body"):
-                raise ClipError(f"{path}: no entry {key!r} (there are {_listed(entries)})")
-            parts.append(np.zeros((frames, width)))
-            continue
-        part = _numbers(entries[key], key, path)
-        if part.shape != (frames, width):
-            raise ClipError(f"{path}: {key} has shape {part.shape}, expected {(frames, width)}")
+    for key, width in _PARTS.items():
+        if key in _FACE and key not in entries.keys:
+            part = np.zeros((len(parts[0]), width))
+        else:
+            part = entries.numbers(key, widths=(width,))
         parts.append(part)
+        if len(part) != len(parts[0]):
+            raise ClipError(
+                f"{entries.path}: root_orient has {len(parts[0])} frames, {key} has {len(part)}: "
+                f"expected as many"
+            )
     return np.concatenate(parts, axis=1)
 
 
-def _numbers(array: np.ndarray, key: str, path: Path) -> np.ndarray:
-    if array.dtype.kind not in "fiu":
-        raise ClipError(f"{path}: {key} holds {array.dtype}, expected numbers")
-    return array.astype(np.float64)
-
-
-def _gender(entries: dict[str, np.ndarray], path: Path) -> str:
-    if "gender" not in entries:
-        return "neutral"
-    value = entries["gender"].ravel()
-    value = value[0] if len(value) else ""
-    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-    text = text.strip().lower()
-    if text not in _GENDERS:
-        raise ClipError(f"{path}: gender is {text!r}, expected one of {', '.join(_GENDERS)}")
-    return text
-
-
-def _rate(entries: dict[str, np.ndarray], path: Path) -> float:
-    key = next((key for key in _RATES if key in entries), None)
-    if key is None:
-        raise ClipError(f"{path}: no entry 'mocap_framerate' (there are {_listed(entries)})")
-    array = _numbers(entries[key], key, path).ravel()
-    rate = float(array[0]) if len(array) == 1 else float("nan")
-    if not (np.isfinite(rate) and rate > 0):
-        raise ClipError(f"{path}: {key} is {entries[key]}, expected a positive number")
-    # 120.00004577 is 120 written in single precision by way of its inverse.
-    return float(round(rate)) if abs(rate - round(rate)) < 1e-3 else rate
-
-
-def _betas(entries: dict[str, np.ndarray], path: Path) -> np.ndarray:
-    if "betas" not in entries:
+def _read_betas(entries: _Entries) -> np.ndarray:
+    if "betas" not in entries.keys:
         return np.zeros(10)
-    betas = _numbers(entries["betas"], "betas", path)
-    betas = betas[0] if betas.ndim == 2 else betas
+    betas = entries.numbers("betas")
+    if betas.ndim == 2 and len(betas) == 1:
+        betas = betas[0]
     if betas.ndim != 1 or not np.isfinite(betas).all():
-        raise ClipError(f"{path}: betas have shape {entries['betas'].shape} or are not finite")
+        raise ClipError(
+            f"{entries.path}: betas of shape {betas.shape} are no finite (B,) or (1, B): set zeros"
+        )
     return betas
 
 
-def _listed(entries: dict[str, np.ndarray]) -> str:
-    return ", ".join(sorted(entries)) or "none"
+def _read_rate(entries: _Entries) -> float:
+    rates = entries.numbers("mocap_framerate", "mocap_frame_rate").ravel()
+    rate = float(rates[0]) if len(rates) == 1 else np.nan
+    if not (np.isfinite(rate) and rate > 0):
+        raise ClipError(f"{entries.path}: frame rate is {rates}, expected a positive number (Hz)")
+    whole = float(round(rate))
+    return whole if whole > 0 and abs(rate - whole) < _RATE_TOLERANCE else rate
+
+
+def _text(array: np.ndarray) -> str:
+    """Lower-case text of an array of one string or byte string."""
+    value = array.ravel()[0] if array.size == 1 else array
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return " ".join(text.lower().split())

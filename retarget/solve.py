@@ -14,14 +14,14 @@ h / (2 pi f / fps)^4 passes motion at frequency f' by 1 / (1 + (f'/f)^4), withou
 coordinate and a constant h this is exact.)
 
 Joint limits are bounds, kept by projected Newton steps (Bertsekas 1982): a joint at a limit that
-the cost pushes outwards is fixed for the step, the others move and are clipped. Penalties could only
-balance against the rest; a clip after the last step would move feet that were in place.
+the cost pushes outwards is fixed for the step, the others move and are clipped. Penalties could
+only balance against the rest; a clip after the last step would move feet that were in place.
 
-Time is refined in three levels. On every eighth frame the postures are found from the neutral one;
+Time is refined in three levels. On every twelfth frame the postures are found from the neutral one;
 those that are equally near their targets (a forearm turned either way) must be chosen alike in
 neighbouring frames, so the smoothness begins stiff there and is released step by step. Most of the
-work is done on frames four times as dense as the smoothing frequency, since nothing faster is left
-to find; the last steps are on all frames.
+work is done on frames two to three times as dense as the smoothing frequency, beyond which there is
+little left to find; the last step is on all frames.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class SolveOptions:
     """How the postures are found.
 
     Attributes:
-        smoothing_hz: frequency (Hz) at which motion is halved.
+        contact: find the floor and hold standing feet; false solves for tracking alone.
+        smoothing_hz: frequency (Hz) at which motion is halved; infinite for none.
         least_curvature: curvature (per rad²) that a joint counts as having where tracking says less
             about it; smooths toes, wrists and the arm's plane of elevation more than the rest.
         neutral: weight of the pull to the neutral posture (per rad²).
@@ -64,15 +65,16 @@ class SolveOptions:
             floor changes from step to step, and whole steps may change it back and forth.
     """
 
+    contact: bool = True
     smoothing_hz: float = 8.0
     least_curvature: float = 0.1
     neutral: float = 5e-4
-    start_stride: int = 8
+    start_stride: int = 12
     start_steps: int = 5
     start_hz: tuple[float, ...] = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0)
-    middle_rate: float = 4.0
+    middle_rate: float = 2.5
     middle_steps: int = 6
-    last_steps: int = 2
+    last_steps: int = 1
     solver_iterations: tuple[int, int] = (12, 20)
     damping: float = 0.7
 
@@ -136,10 +138,11 @@ class Solver:
         rotation = torch.cat([r for _, r in clips]).to(self.device, torch.float64)
         targets = Targets(position, rotation)
         standing = firmness = None
-        if self.equations.feet is not None:
+        held = options.contact and self.equations.feet is not None
+        if held:
             standing, firmness = self._find_contact(targets, lengths, fps)
         joints, root, curvature, start = self._start(targets, lengths, fps)
-        if self.equations.feet is not None:
+        if held:
             self._level_floor(joints, root, targets, start, standing)
         middle = max(1, int(fps / (options.middle_rate * options.smoothing_hz)))
         level = start

@@ -80,6 +80,7 @@ class Kinematics:
     Attributes:
         frames: the frames, in the order of every output.
         node_dof: (N,) velocity address of each node's joint.
+        hinge: (N, 1, 1) one for a hinge, zero for a slide.
         pairs: frame (P,) and node (P,) of every joint that moves a frame, the free joint left out.
     """
 
@@ -110,7 +111,7 @@ class Kinematics:
         # One column for each of: 1, sin, 1 - cos, displacement. (N, 3, 4, 4)
         self._local = tensor(tree.local)
         self._axis, self._point = tensor(tree.axis), tensor(tree.point)
-        self._hinge = tensor(tree.hinge)[:, None, None]
+        self.hinge = tensor(tree.hinge)[:, None, None]
         self._levels = [(len(nodes), index(parents)) for nodes, parents in tree.levels]
         self._frame_node = index(tree.frame_node)
         self._frame_rotation = tensor(tree.frame_rotation)
@@ -196,7 +197,7 @@ class Kinematics:
             frame (P,), node (P,) and the columns (P, 6, T): how joint `node` moves `frame`.
         """
         frame, node = self.pairs
-        axis, hinge = pose.axis[node], self._hinge[node]
+        axis, hinge = pose.axis[node], self.hinge[node]
         arm = pose.position[frame] - pose.anchor[node]
         linear = torch.linalg.cross(axis, arm, dim=1) * hinge + axis * (1 - hinge)
         return frame, node, torch.cat((linear, axis * hinge), dim=1)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+from retarget import contact
+from retarget.levels import Level
+
+
+def test_contact_begins_low_and_slow_and_ends_high_or_fast():
+    height, speed = np.full((100, 1), 0.01), np.full((100, 1), 0.05)
+    height[:20] = height[70:] = 0.2
+    height[60:70, 0] = 0.04  # lifted, not yet off
+    speed[55:60] = 0.5
+    found = contact.detect(height, speed, 100.0)
+    # What is between the two thresholds at the end is leaving already.
+    assert np.flatnonzero(found[:, 0]).tolist() == list(range(20, 55))
+
+
+def test_short_contacts_and_gaps_are_noise():
+    height, speed = np.full((100, 2), 0.2), np.zeros((100, 2))
+    height[40:43, 0] = 0.0
+    height[10:90, 1] = 0.0
+    height[50:53, 1] = 0.2
+    found = contact.detect(height, speed, 100.0)
+    assert not found[:, 0].any()
+    assert np.flatnonzero(found[:, 1]).tolist() == list(range(10, 90))
+
+
+def test_hold_ramps_inside_a_contact_but_not_at_the_clips_ends():
+    standing = np.zeros((60, 1), dtype=bool)
+    standing[20:60] = True
+    firm = contact.hold(standing, 100.0)[:, 0]
+    assert (firm[:20] == 0).all() and firm[-1] == 1 and firm[30] == 1
+    assert 0 < firm[20] < firm[21] < firm[22] < 1
+
+
+def test_anchor_of_a_short_contact_is_its_mean_and_of_a_long_one_drifts():
+    rng = np.random.default_rng(0)
+    points = rng.normal(0, 0.01, (400, 2, 2))
+    weight = np.zeros(400)
+    weight[5:15] = 1.0
+    weight[100:400] = 1.0
+    points[100:400] += np.linspace(0, 0.5, 300)[:, None, None]
+    anchor = contact.anchors(points, weight, 100.0)
+    np.testing.assert_allclose(anchor[5:15], np.tile(points[5:15].mean(0), (10, 1, 1)))
+    np.testing.assert_array_equal(anchor[:5], points[:5])
+    speed = np.abs(np.diff(anchor[100:400], axis=0)) * 100
+    assert speed.max() < 0.3  # the noise would be 1 m/s and more
+    assert anchor[399, 0, 0] - anchor[100, 0, 0] == pytest.approx(0.5, abs=0.15)
+
+
+def test_floor_is_where_slow_feet_are():
+    height = np.full(200, 0.3)
+    height[50:150] = 0.07
+    speed = np.where(height < 0.1, 0.02, 1.5)
+    assert contact.ground_height(height, speed) == pytest.approx(0.07)
+    assert contact.ground_height(height, speed + 2) == pytest.approx(0.07)
+
+
+def test_level_takes_every_kth_frame_and_fills_the_rest():
+    level = Level([11, 4, 2], 4, torch.float64, torch.device("cpu"))
+    assert level.index.tolist() == [0, 4, 8, 10, 11, 14, 15, 16]
+    assert level.lengths == [4, 2, 2]
+    # Ties only between equidistant neighbours of one clip.
+    assert level.link.tolist() == [1, 0, 0, 0, 0, 0]
+    t = torch.arange(17.0, dtype=torch.float64)
+    curve = torch.stack((t, 3 - 2 * t), dim=1)
+    torch.testing.assert_close(level.fill(curve[level.index]), curve)
+
+
+def test_level_fills_rotations_on_the_short_way():
+    level = Level([9], 4, torch.float64, torch.device("cpu"))
+    angle = torch.linspace(0, 0.4, 9, dtype=torch.float64)
+    quat = torch.stack((torch.cos(angle / 2), 0 * angle, 0 * angle, torch.sin(angle / 2)), 1)
+    roots = torch.cat((torch.zeros(9, 3, dtype=torch.float64), quat), 1)
+    keys = roots[level.index].clone()
+    keys[1, 3:] *= -1
+    filled = level.fill_roots(keys)
+    sign = (filled[:, 3:] * quat).sum(1).sign()
+    torch.testing.assert_close(filled[:, 3:] * sign[:, None], quat, atol=1e-4, rtol=0)
