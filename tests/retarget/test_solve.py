@@ -169,3 +169,16 @@ def test_lowest_height_is_mujocos():
         mujoco.mj_collision(model, data)
         floor = [c.dist for c in data.contact if embodiment.floor_geom in c.geom]
         assert min(floor) == pytest.approx(-0.003, abs=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_cuda_finds_what_the_cpu_finds():
+    embodiment, qpos = demo("fullbody", frames=slice(0, 200))
+    wanted = targets(embodiment, qpos)
+    cpu = Solver(embodiment).solve([wanted], 100.0)[0]
+    cuda = Solver(embodiment, device="cuda").solve([wanted], 100.0)[0]
+    assert (cpu.standing == cuda.standing).all()
+    # Single precision adds up in another order, and the soles' active set may differ a little.
+    assert float((cpu.joints - cuda.joints.cpu()).abs().mean()) < 1e-3
+    assert float((cpu.root - cuda.root.cpu())[:, :3].abs().max()) < 2e-3
