@@ -12,25 +12,52 @@ import numpy as np
 
 _HEIGHT = (0.030, 0.045)  # m: begins below the first, ends above the second
 _SPEED = (0.35, 0.60)  # m/s, likewise
+_ROUGH = 0.01  # m: how exactly standing feet lie in a plane
+_SLOPE = 0.02  # usual slope of a captured floor
+_STEEPEST = 0.05
+_HELD_UP = 0.12  # m: slow feet higher than this above the lowest tenth are not on the floor
+_FEWEST = 5  # slow frames that make a floor
 _SHORTEST = 0.06  # s: shorter contacts and shorter gaps are noise
 _RAMP = 0.05  # s: over which the hold sets in and lets go
 _BIN = 0.1  # s: width of the means between which an anchor is linear
 _SETTLE = 0.4  # s: time constant with which a long-standing part may creep
 
 
-def ground_height(lowest: np.ndarray, speed: np.ndarray) -> float:
-    """Height of the floor under a clip (m): the median of the lowest point's while it is slow.
+def floor_plane(points: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """Fit the floor under a clip: height = a + b x + c y, returned as (3,) a (m), b, c.
+
+    The floor of a capture volume is often a degree off level, centimetres over a few steps. What is
+    slow is taken to stand on it, robustly, since a foot that is held up is slow too (Cauchy's loss,
+    1 cm). Slopes are believed as far as the clip goes: the prior has a deviation of 2 %, and a
+    slope over 5 % is no error of a floor.
 
     Args:
-        lowest: (T,) height of the lowest point of both feet.
-        speed: (T,) its horizontal speed (m/s).
+        points: (T, F, 3) lowest point of each foot (m).
+        speed: (T, F) its speed (m/s).
     """
-    slow = speed < _SPEED[0]
-    # In a flight phase nothing slow is near the ground; keep what is near the clip's lower end.
-    near = lowest < np.percentile(lowest, 10) + 0.05
-    if (slow & near).sum() >= 5:
-        return float(np.median(lowest[slow & near]))
-    return float(np.percentile(lowest, 5))
+    slow = (speed < _SPEED[0]).ravel()
+    spots = points.reshape(-1, 3)
+    if slow.sum() < _FEWEST:
+        return np.array([np.percentile(spots[:, 2], 5), 0.0, 0.0])
+    spots = spots[slow]
+    spots = spots[spots[:, 2] < np.percentile(spots[:, 2], 10) + _HELD_UP]
+    centre = spots[:, :2].mean(axis=0)
+    design = np.column_stack((np.ones(len(spots)), spots[:, :2] - centre))
+    # Frames of one stance say the same: they count as one for every 0.3 s at 100 Hz.
+    prior = np.diag([0.0, 1.0, 1.0]) * 30 * (_ROUGH / _SLOPE) ** 2
+    height, plane = spots[:, 2], np.array([np.median(spots[:, 2]), 0.0, 0.0])
+    for scale in (3, 3, 3, 2, 2, 1, 1, 1, 1, 1):
+        weight = 1 / (1 + ((height - design @ plane) / (scale * _ROUGH)) ** 2)
+        normal = design.T @ (weight[:, None] * design) + prior
+        plane = np.linalg.solve(normal, design.T @ (weight * height))
+    if np.hypot(*plane[1:]) > _STEEPEST:
+        plane = np.array([np.median(height), 0.0, 0.0])
+    return np.array([plane[0] - plane[1:] @ centre, *plane[1:]])
+
+
+def floor_height(plane: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Height of a plane (3,) at horizontal positions (m)."""
+    return plane[0] + plane[1] * x + plane[2] * y
 
 
 def point_speed(points: np.ndarray, fps: float) -> np.ndarray:

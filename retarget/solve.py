@@ -284,17 +284,29 @@ class Solver:
     def _find_contact(
         self, targets: Targets, lengths: Sequence[int], fps: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Find when each part of a foot stands, from the targets alone: (T, 4), (T, 4)."""
+        """Level the floor and find when each part of a foot stands, from the targets alone.
+
+        Returns:
+            (T, 4) bool and (T, 4) how firmly it is held.
+        """
         points = self._wanted_foot_points(targets)
         group = self.equations.feet.group.flatten(0, 1).cpu().numpy()
+        sides = [np.flatnonzero(self.equations.feet.side.cpu().numpy() == side) for side in (0, 1)]
         standing, firmness = [], []
         for part in _parts(lengths):
             own = points[part]
             speed = contact.point_speed(own, fps)
-            lowest = own[..., 2].argmin(1)
             rows = np.arange(len(own))
-            floor = contact.ground_height(own[rows, lowest, 2], speed[rows, lowest])
-            height = np.stack([own[:, g, 2].min(1) - floor for g in group], axis=1)
+            lowest = [side[own[:, side, 2].argmin(1)] for side in sides]
+            plane = contact.floor_plane(
+                np.stack([own[rows, k] for k in lowest], 1),
+                np.stack([speed[rows, k] for k in lowest], 1),
+            )
+            # A sheared space has a level floor; at a slope of a degree bones change by 0.02 %.
+            place = targets.position[part]
+            place[..., 2] -= contact.floor_height(plane, place[..., 0], place[..., 1])
+            above = own[..., 2] - contact.floor_height(plane, own[..., 0], own[..., 1])
+            height = np.stack([above[:, g].min(1) for g in group], axis=1)
             slowest = np.stack([speed[:, g].min(1) for g in group], axis=1)
             found = contact.detect(height, slowest, fps)
             firmness.append(contact.hold(found, fps))

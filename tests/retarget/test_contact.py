@@ -49,12 +49,50 @@ def test_anchor_of_a_short_contact_is_its_mean_and_of_a_long_one_drifts():
     assert anchor[399, 0, 0] - anchor[100, 0, 0] == pytest.approx(0.5, abs=0.15)
 
 
-def test_floor_is_where_slow_feet_are():
-    height = np.full(200, 0.3)
-    height[50:150] = 0.07
-    speed = np.where(height < 0.1, 0.02, 1.5)
-    assert contact.ground_height(height, speed) == pytest.approx(0.07)
-    assert contact.ground_height(height, speed + 2) == pytest.approx(0.07)
+def walk_on(slope, steps=6, lifted=0.0):
+    """Lowest points of two feet (T, 2, 3) that step along y on a slope, and their speeds."""
+    points, speed = [], []
+    for step in range(steps):
+        for phase in range(40):
+            spots, speeds = [], []
+            for foot in (0, 1):
+                swinging = (step + foot) % 2 == 0
+                y = 0.7 * (step + (phase / 40 if swinging else 0.0))
+                z = 0.1 * np.sin(np.pi * phase / 40) if swinging else 0.0
+                spots.append([0.1 * foot, y, 0.05 + slope * y + z])
+                speeds.append(1.5 if swinging else 0.02)
+            points.append(spots)
+            speed.append(speeds)
+    points, speed = np.array(points), np.array(speed)
+    if lifted:  # one foot is held up, still
+        points[:60, 0, 2], speed[:60, 0] = points[:60, 1, 2] + lifted, 0.01
+    return points, speed
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.02, -0.015])
+@pytest.mark.parametrize("lifted", [0.0, 0.08])
+def test_floor_is_where_slow_feet_are(slope, lifted):
+    points, speed = walk_on(slope, lifted=lifted)
+    plane = contact.floor_plane(points, speed)
+    y = np.linspace(0, 4, 5)
+    height = contact.floor_height(plane, 0 * y, y)
+    np.testing.assert_allclose(height, 0.05 + slope * y, atol=0.006)
+
+
+def test_no_slope_is_read_from_a_single_spot_or_from_stairs():
+    rng = np.random.default_rng(0)
+    points = rng.normal(0, 0.01, (200, 2, 3))
+    points[..., 2] += 0.3
+    plane = contact.floor_plane(points, np.zeros((200, 2)))
+    assert plane[0] == pytest.approx(0.3, abs=0.003) and np.abs(plane[1:]).max() < 0.01
+    points, speed = walk_on(0.3)
+    assert np.abs(contact.floor_plane(points, speed)[1:]).max() < 1e-9
+
+
+def test_floor_of_a_clip_without_stance_is_its_lower_end():
+    points, speed = walk_on(0.0)
+    plane = contact.floor_plane(points, speed + 5)
+    assert plane[0] == pytest.approx(0.05, abs=0.01) and not plane[1:].any()
 
 
 def test_level_takes_every_kth_frame_and_fills_the_rest():
