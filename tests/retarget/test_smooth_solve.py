@@ -17,6 +17,7 @@ def problem(frames=40, n=5, seed=0):
 
 
 def dense(hessian, stiffness, link):
+    frames = len(hessian)
     difference = np.zeros((frames - 2, frames))
     for t in range(frames - 2):
         difference[t, t : t + 3] = np.array([1, -2, 1]) * float(link[t])

@@ -1,0 +1,268 @@
+"""`python -m retarget show`: the source skeleton beside the result, as a video."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from omegaconf import OmegaConf
+
+from cfg import UserError, load_settings
+from cfg.help import describe
+from cfg.schema import opt
+from retarget.motion import Motion
+from retarget.pipeline import Retargeter, Source
+from retarget.settings import CHOICES, RANGES, RetargetConfig
+from retarget.video import write_video
+from sim.embodiment import Embodiment, load_embodiment
+
+USAGE = """
+usage: python -m retarget show CLIP video=FILE.mp4 [key=value]
+
+CLIP is a motion file that `python -m retarget` wrote. Left the captured skeleton with the body's
+proportions, right the result; soles that stand are marked green.
+
+Settings (key=default  meaning):
+"""
+_LEFT, _RIGHT, _TRUNK = (0.16, 0.53, 0.85, 1.0), (0.86, 0.35, 0.24, 1.0), (0.55, 0.55, 0.6, 1.0)
+_STANDING = (0.1, 0.8, 0.3, 0.9)
+_BODY_JOINTS = 22
+
+
+@dataclass
+class ShowConfig:
+    video: str | None = opt(None, "MP4 file to write")
+    motions: str | None = opt(None, "the source clip, where it is no longer where it was")
+    body_model: str | None = opt(None, "folder of body models, likewise")
+    width: int = opt(960, "pixels of both views together")
+    height: int = opt(480, "pixels")
+    fps: float = opt(25.0, "frames a second of the video")
+    speed: float = opt(1.0, "speed of playback; 0.25 shows a quarter")
+    start: float = opt(0.0, "first second of the clip to show")
+    seconds: float | None = opt(None, "how many to show; null: to the end")
+    azimuth: float = opt(60.0, "direction that the camera looks in (degrees)")
+    muscles: bool = opt(False, "draw the muscles, coloured by activation")
+    allow_pickle: bool = opt(False, "read a .pkl body model; unpickling runs code from the file")
+
+
+_RANGES = {
+    "width": (64, 4096),
+    "height": (64, 4096),
+    "fps": (1.0, 240.0),
+    "speed": (0.01, 100.0),
+    "start": (0.0, float("inf")),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Render a clip and return the exit status."""
+    if not arguments or {"-h", "--help", "help"} & set(arguments):
+        print(USAGE.strip() + "\n" + "\n".join(describe(ShowConfig)))
+        return 0
+    if "=" in arguments[0]:
+        raise UserError(f"{arguments[0]}: expected a motion file first, then settings")
+    config = load_settings(ShowConfig, arguments[1:], None, _RANGES)
+    if config.video is None:
+        raise UserError("video= is missing: give the .mp4 file to write")
+    clip = Path(arguments[0])
+    motion, body = load_result(clip)
+    source = load_source(motion, body, clip, config)
+    frames = chosen_frames(motion, config.start, config.seconds, config.fps, config.speed)
+    view = SideBySide(body, motion, source, config)
+    try:
+        write_video(Path(config.video), view.images(frames), config.fps)
+    finally:
+        view.close()
+    print(f"{config.video}: {len(frames)} frames of {motion.name}")
+    return 0
+
+
+def load_result(path: Path) -> tuple[Motion, Embodiment]:
+    """Read a motion file and build its body.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
+    name = Motion.load(path)  # of which body, it says itself
+    for fingers in (False, True):
+        body = load_embodiment(name.embodiment, fingers)
+        if body.joint_names == name.joint_names:
+            return Motion.load(path, body), body
+    raise UserError(f"{path}: its joints are not those of {name.embodiment}: retarget it again")
+
+
+def load_source(motion: Motion, body: Embodiment, path: Path, config: OmegaConf) -> Source:
+    """Pose the source skeleton of a result again.
+
+    Raises:
+        UserError: the result does not say what it was made from, or that is gone.
+    """
+    if not motion.provenance:
+        raise UserError(f"{path}: does not say what it was made from: show it with mm_torch.play")
+    record = json.loads(motion.provenance)
+    clip = config.motions or record["source"]
+    model = config.body_model or record["body_model"]
+    for key, place in (("motions", clip), ("body_model", model)):
+        if not Path(place).exists():
+            raise UserError(f"{path}: was made from {place}, which is gone: give {key}=")
+    settings = record["settings"]
+    values = {
+        "body_model": model,
+        "embodiment": motion.embodiment,
+        "fingers": settings["fingers"],
+        "fps": settings["fps"],
+        "allow_pickle": config.allow_pickle or settings["allow_pickle"],
+    }
+    base = load_settings(RetargetConfig, [], CHOICES, RANGES)
+    return Retargeter(OmegaConf.merge(base, values)).prepare(clip, motion.name)
+
+
+def chosen_frames(
+    motion: Motion, start: float, seconds: float | None, fps: float, speed: float
+) -> np.ndarray:
+    """Frames of the clip that a video shows.
+
+    Raises:
+        UserError: it would show none.
+    """
+    end = motion.duration if seconds is None else min(start + seconds, motion.duration)
+    if start >= end:
+        raise UserError(f"start={start:g}: the clip is {motion.duration:.2f} s long")
+    times = np.arange(start, end + 1e-9, speed / fps)
+    return np.minimum(np.round(times * motion.fps).astype(int), len(motion) - 1)
+
+
+class SideBySide:
+    """Draws both, each from the same place."""
+
+    def __init__(self, body: Embodiment, motion: Motion, source: Source, config: OmegaConf) -> None:
+        """Open an off-screen context (EGL or OSMesa, by MUJOCO_GL)."""
+        self.body, self.motion, self.config = body, motion, config
+        self.model = copy.copy(body.model)
+        quality, width = self.model.vis.quality, config.width // 2
+        # Without a display the processor draws: multisampling would be half of its work.
+        quality.offsamples = 0
+        self.model.vis.global_.offwidth = max(width, self.model.vis.global_.offwidth)
+        self.model.vis.global_.offheight = max(config.height, self.model.vis.global_.offheight)
+        self.data = mujoco.MjData(self.model)
+        self.renderer = mujoco.Renderer(self.model, config.height, width, max_geom=20000)
+        for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self.renderer.scene.flags[effect] = 0
+        self.option = mujoco.MjvOption()
+        self.option.sitegroup[:] = 0
+        self.option.flags[mujoco.mjtVisFlag.mjVIS_TENDON] = int(config.muscles)
+        self.camera = mujoco.MjvCamera()
+        self.camera.distance = 3.0 if body.has_root else 1.9
+        self.camera.azimuth, self.camera.elevation = config.azimuth, -10.0
+        self._lookat: np.ndarray | None = None
+        count = min(len(source.joints), len(motion))
+        joints = source.joints[:count].numpy()[:, :_BODY_JOINTS].copy()
+        if body.has_root:
+            # The floors agree where the main sites do, half of the time.
+            gap = motion.site_pos[:count, 0, 2] - source.position[:count, 0, 2].numpy()
+            joints[..., 2] += np.median(gap)
+        self._joints = joints
+        skeleton = source.skeleton
+        hidden = set() if body.has_root else _below(skeleton.parents, skeleton.base)
+        self._bones = [
+            (parent, joint, skeleton.names[joint])
+            for joint, parent in enumerate(skeleton.parents[:_BODY_JOINTS])
+            if parent >= 0 and joint not in hidden
+        ]
+
+    def images(self, frames: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield an image (height, width, 3) uint8 for each frame."""
+        for frame in frames:
+            self.data.qpos[:] = self.motion.qpos[frame]
+            if self.config.muscles:
+                self._colour_muscles(frame)
+                mujoco.mj_fwdPosition(self.model, self.data)
+            else:
+                mujoco.mj_kinematics(self.model, self.data)
+            self._point_camera()
+            self._set_scene(mujoco.mjtCatBit.mjCAT_STATIC)
+            self._draw_skeleton(self._joints[min(frame, len(self._joints) - 1)])
+            source = self.renderer.render().copy()
+            self._set_scene(mujoco.mjtCatBit.mjCAT_ALL)
+            self._mark_standing(frame)
+            yield np.concatenate((source, self.renderer.render()), axis=1)
+
+    def close(self) -> None:
+        """Free the context."""
+        self.renderer.close()
+
+    def _set_scene(self, what: mujoco.mjtCatBit) -> None:
+        """The world with the body, or (static) without it."""
+        mujoco.mjv_updateScene(
+            self.model, self.data, self.option, None, self.camera, int(what), self.renderer.scene
+        )
+
+    def _point_camera(self) -> None:
+        target = self.data.xpos[self.body.site_body_ids[0]].copy()
+        if self._lookat is None:
+            self._lookat = target
+        self._lookat += 0.1 * (target - self._lookat)
+        self.camera.lookat[:] = self._lookat
+
+    def _colour_muscles(self, frame: int) -> None:
+        act = self.motion.act
+        share = np.zeros(self.model.nu) if act is None else np.clip(act[frame], 0, 1)
+        rest, active = np.array([0.25, 0.35, 0.65, 1.0]), np.array([0.95, 0.15, 0.10, 1.0])
+        tendon = self.model.actuator_trnid[:, 0]
+        self.model.tendon_rgba[tendon] = rest + share[:, None] * (active - rest)
+
+    def _draw_skeleton(self, joints: np.ndarray) -> None:
+        for parent, joint, name in self._bones:
+            colour = {"left": _LEFT, "right": _RIGHT}.get(name.partition("_")[0], _TRUNK)
+            geom = self._new_geom(colour)
+            capsule = mujoco.mjtGeom.mjGEOM_CAPSULE
+            mujoco.mjv_connector(geom, capsule, 0.02, joints[parent], joints[joint])
+
+    def _mark_standing(self, frame: int) -> None:
+        """Green discs under the heels and toes that stand."""
+        if self.motion.contact is None:
+            return
+        bodies = ("calcn_l", "toes_l", "calcn_r", "toes_r")
+        for name, stands in zip(bodies, self.motion.contact[frame], strict=True):
+            if stands:
+                place = self.data.body(name).xpos * [1, 1, 0] + [0, 0, 0.002]
+                disc = mujoco.mjtGeom.mjGEOM_CYLINDER
+                geom = self._new_geom(_STANDING, disc, np.array([0.05, 0.002, 0]), place)
+                geom.category = int(mujoco.mjtCatBit.mjCAT_DECOR)
+
+    def _new_geom(
+        self,
+        colour: tuple[float, ...],
+        kind: mujoco.mjtGeom = mujoco.mjtGeom.mjGEOM_CAPSULE,
+        size: np.ndarray | None = None,
+        place: np.ndarray | None = None,
+    ) -> mujoco.MjvGeom:
+        scene = self.renderer.scene
+        geom = scene.geoms[scene.ngeom]
+        scene.ngeom += 1
+        mujoco.mjv_initGeom(
+            geom,
+            kind,
+            np.zeros(3) if size is None else size,
+            np.zeros(3) if place is None else place,
+            np.eye(3).ravel(),
+            np.array(colour, dtype=np.float32),
+        )
+        return geom
+
+
+def _below(parents: Sequence[int], base: int) -> set[int]:
+    """Joints that do not hang above a fixed chest: everything but what descends from it."""
+    seen = set()
+    for joint in range(len(parents)):
+        above = joint
+        while above > base:
+            above = parents[above]
+        if above != base or joint == base:
+            seen.add(joint)
+    return seen

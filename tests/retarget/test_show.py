@@ -1,0 +1,94 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cfg import UserError
+from retarget.__main__ import main
+from retarget.motion_set import load_motion_set
+from retarget.show import chosen_frames
+from tests.conftest import ROOT, body
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory, shared):
+    """A retargeted clip of the arms, 3.6 s, and the folder it is in."""
+    clip = shared / "data" / "amass" / "CMU" / "02" / "02_02_poses.npz"
+    if not clip.is_file():
+        pytest.skip(f"no motion capture: {clip} is absent")
+    out = tmp_path_factory.mktemp("show") / "set"
+    status = main(
+        [f"motions={clip}", f"body_model={shared / 'data' / 'body_models'}", f"out={out}",
+         "embodiment=bimanual", "activations=false", "workers=1"]
+    )  # fmt: skip
+    assert status == 0
+    return out / "02_02.npz"
+
+
+def needs_rendering():
+    pytest.importorskip("imageio_ffmpeg")
+    import mujoco
+
+    try:
+        mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8).close()
+    except Exception as error:  # whatever the machine lacks
+        pytest.skip(f"no off-screen rendering here: {error}")
+
+
+def test_video_has_the_frames_asked_for(result, tmp_path, capsys):
+    needs_rendering()
+    import imageio_ffmpeg
+
+    video = tmp_path / "clip.mp4"
+    arguments = [f"video={video}", "seconds=0.4", "width=128", "height=64", "fps=10"]
+    assert main(["show", str(result), *arguments]) == 0
+    assert "5 frames" in capsys.readouterr().out
+    reader = imageio_ffmpeg.read_frames(str(video))
+    assert next(reader)["size"] == (128, 64)
+    images = [np.frombuffer(frame, np.uint8).reshape(64, 128, 3) for frame in reader]
+    assert len(images) == 5
+    left, right = images[0][:, :64].astype(int), images[0][:, 64:].astype(int)
+    assert np.abs(left - right).max() > 60  # a skeleton here, a body there
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
+
+
+def test_frames_follow_time_and_speed():
+    motion = load_motion_set(ROOT / "data/demo/bimanual", body("bimanual", False))[0]
+    frames = chosen_frames(motion, 0.5, 1.0, 25.0, 1.0)
+    assert frames.tolist() == list(range(50, 151, 4))
+    assert len(chosen_frames(motion, 0.0, 1.0, 25.0, 0.5)) == 51
+    with pytest.raises(UserError, match="start=100: the clip is"):
+        chosen_frames(motion, 100.0, None, 25.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (["absent.npz", "video=a.mp4"], "motion file absent.npz does not exist"),
+        (["video=a.mp4"], "expected a motion file first"),
+        (["absent.npz"], "video= is missing"),
+        (["absent.npz", "video=a.mp4", "widht=3"], "did you mean 'width'"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, text, capsys):
+    assert main(["show", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert text in error and error.count("\n") == 1
+
+
+def test_a_source_that_has_gone_is_named(result, tmp_path, capsys):
+    motion = load_motion_set(result, body("bimanual", False))[0]
+    record = json.loads(motion.provenance) | {"source": "/nowhere/clip.npz"}
+    replace(motion, provenance=json.dumps(record)).save(tmp_path / "moved.npz")
+    assert main(["show", str(tmp_path / "moved.npz"), f"video={tmp_path / 'a.mp4'}"]) == 2
+    assert "/nowhere/clip.npz, which is gone: give motions=" in capsys.readouterr().err
+    replace(motion, provenance="").save(tmp_path / "unknown.npz")
+    assert main(["show", str(tmp_path / "unknown.npz"), f"video={tmp_path / 'a.mp4'}"]) == 2
+    assert "does not say what it was made from" in capsys.readouterr().err
+
+
+def test_a_video_that_cannot_be_written(result, tmp_path, capsys):
+    for video, text in ((tmp_path / "a.avi", "ends in .mp4"), (tmp_path / "no/a.mp4", "folder")):
+        assert main(["show", str(result), f"video={video}"]) == 2
+        assert text in capsys.readouterr().err
