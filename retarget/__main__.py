@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
-from omegaconf import OmegaConf
+# MuJoCo chooses its OpenGL when it is imported, so it is chosen before that.
+if "MUJOCO_GL" not in os.environ and sys.argv[1:2] == ["show"]:
+    os.environ["MUJOCO_GL"] = "egl" if ctypes.util.find_library("EGL") else "osmesa"
+
+from omegaconf import DictConfig, OmegaConf
 
 from cfg import UserError, load_settings
 from cfg.help import describe
@@ -35,7 +43,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print(
+            "interrupted: the same command, without overwrite=true, goes on from here",
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -43,7 +54,7 @@ def _retarget(arguments: list[str]) -> int:
     # Imported here, so that the package can be read without torch.
     from retarget.report import Thresholds, write_report
     from retarget.report_table import clip_table
-    from retarget.run import Progress, pending, run
+    from retarget.run import OutputError, Progress, pending, run
     from retarget.settings import CHOICES, RANGES, RetargetConfig
     from retarget.smpl_clip import find_clips
 
@@ -55,6 +66,7 @@ def _retarget(arguments: list[str]) -> int:
         if config[key] is None:
             raise UserError(f"{key}= is missing: --help says what it is")
     clips = find_clips(config.motions, config.only)
+    _check(config)
     todo = pending(config, clips)
     if len(todo) < len(clips):
         print(f"{len(clips) - len(todo)} of {len(clips)} clips are in {config.out} already")
@@ -64,7 +76,13 @@ def _retarget(arguments: list[str]) -> int:
     finally:
         progress.close()
     thresholds = Thresholds(**OmegaConf.to_container(config.reject))
-    write_report(config.out, results, thresholds)
+    try:
+        write_report(config.out, results, thresholds)
+    except OSError as error:
+        raise OutputError(
+            f"out={config.out}: the report cannot be written ({error.strerror or error}): clips "
+            f"that are finished are kept, run again"
+        ) from error
     print(clip_table(results))
     accepted = [result for result in results if result.error is None and not result.rejected]
     print(
@@ -72,6 +90,20 @@ def _retarget(arguments: list[str]) -> int:
         f"(report.json, report.csv; rejected clips in {config.out}/rejected)"
     )
     return 0 if accepted else 1
+
+
+def _check(config: DictConfig) -> None:
+    """Refuse what would fail every clip, or mix motions with the clips they are made from."""
+    if not Path(config.body_model).exists():
+        raise UserError(f"body_model={config.body_model}: no such folder or model file")
+    if find_spec("smplx") is None:
+        raise UserError("reading body models needs smplx: pip install 'mm-torch[retarget]'")
+    motions, out = Path(config.motions).resolve(), Path(config.out).resolve()
+    if out == motions.parent if motions.is_file() else out.is_relative_to(motions):
+        raise UserError(
+            f"out={config.out}: is where the clips of motions={config.motions} are, which must not "
+            f"mix with the result: give a folder outside"
+        )
 
 
 def _write_error(text: str) -> None:

@@ -27,6 +27,7 @@ from retarget.motion import Motion
 from retarget.motion_set import INDEX, write_index
 from retarget.pipeline import Retargeter, Source, settings_that_matter, timed_solve
 from retarget.report import ClipResult
+from retarget.solve import Solution
 
 RESULTS = "results"
 REJECTED = "rejected"
@@ -54,8 +55,12 @@ def run(
     """
     out = Path(config.out)
     make_folders(out)
-    before = {} if config.overwrite else load_results(out, config)
-    todo = [(name, str(path)) for name, path in clips if not _finished(before.get(name))]
+    before = load_results(out, config)
+    todo = [(name, str(path)) for name, path in _unfinished(config, clips, before)]
+    if config.overwrite:
+        # So that, once interrupted, a run without overwrite=true goes on where this one was.
+        for name, _ in todo:
+            (out / RESULTS / f"{name}.json").unlink(missing_ok=True)
     for result in _work(config, batches(todo, config.batch_frames)):
         before[result.name] = result
         done(result)
@@ -70,10 +75,14 @@ def pending(config: DictConfig, clips: Sequence[tuple[str, Path]]) -> list[tuple
     Raises:
         OutputError: what is there was made with other settings.
     """
-    if config.overwrite or not Path(config.out).is_dir():
-        return list(clips)
-    before = load_results(Path(config.out), config)
-    return [(name, path) for name, path in clips if not _finished(before.get(name))]
+    return _unfinished(config, clips, load_results(Path(config.out), config))
+
+
+def _unfinished(
+    config: DictConfig, clips: Sequence[tuple[str, Path]], before: dict[str, ClipResult]
+) -> list[tuple[str, Path]]:
+    done = {name for name, result in before.items() if result.error is None}
+    return [(name, path) for name, path in clips if config.overwrite or name not in done]
 
 
 def batches(items: Sequence[Item], frames: int) -> list[list[Item]]:
@@ -96,15 +105,11 @@ def count_frames(path: str | Path) -> int:
         with zipfile.ZipFile(path) as archive:
             key = next(k for k in ("poses", "root_orient") if f"{k}.npy" in archive.namelist())
             with archive.open(f"{key}.npy") as entry:
-                version = np.lib.format.read_magic(entry)
-                headers = np.lib.format
-                read = (
-                    headers.read_array_header_1_0
-                    if version == (1, 0)
-                    else (headers.read_array_header_2_0)
-                )
+                form = np.lib.format
+                first = form.read_magic(entry) == (1, 0)
+                read = form.read_array_header_1_0 if first else form.read_array_header_2_0
                 return int(read(entry)[0][0])
-    except (OSError, ValueError, IndexError, StopIteration, zipfile.BadZipFile):
+    except Exception:  # zlib, struct and other errors: what is wrong is said when it is read
         return 0
 
 
@@ -124,18 +129,23 @@ def make_folders(out: Path) -> None:
 def load_results(out: Path, config: DictConfig) -> dict[str, ClipResult]:
     """Results of clips that are in a folder already.
 
+    Left out are clips that failed with other settings and, where all is to be overwritten, clips
+    made with other settings.
+
     Raises:
         OutputError: they were made with other settings.
     """
+    wanted = settings_that_matter(config)
     found = {}
     for path in sorted((out / RESULTS).glob("*.json")):
         try:
             record = json.loads(path.read_text())
-            settings, result = record["settings"], ClipResult.from_dict(record["result"])
-        except (OSError, ValueError, KeyError, TypeError, UserError):
+            settings, result = dict(record["settings"]), ClipResult.from_dict(record["result"])
+        except (OSError, ValueError, KeyError, TypeError):
             continue  # of no use: the clip is done again
-        wanted = settings_that_matter(config)
         different = [key for key in wanted if settings.get(key) != wanted[key]]
+        if different and (config.overwrite or result.error is not None):
+            continue
         if different:
             key = different[0]
             raise OutputError(
@@ -146,10 +156,6 @@ def load_results(out: Path, config: DictConfig) -> dict[str, ClipResult]:
         if result.error is not None or motion.is_file():
             found[result.name] = result
     return found
-
-
-def _finished(result: ClipResult | None) -> bool:
-    return result is not None and result.error is None
 
 
 def _motion_file(out: Path, result: ClipResult) -> Path:
@@ -184,16 +190,20 @@ def _work(config: DictConfig, groups: list[list[Item]]) -> Iterator[ClipResult]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+_config: DictConfig | None = None
 _worker: Retargeter | None = None
 
 
 def _start_worker(values: dict, threads: int) -> None:
-    global _worker
+    global _config
     torch.set_num_threads(threads)
-    _worker = Retargeter(OmegaConf.create(values))
+    _config = OmegaConf.create(values)
 
 
 def _batch_in_worker(group: list[Item]) -> list[ClipResult]:
+    # Made here, not at the start: there an error would break the pool instead of being raised.
+    global _worker
+    _worker = _worker or Retargeter(_config)
     return list(retarget_batch(_worker, group))
 
 
@@ -209,40 +219,38 @@ def retarget_batch(retargeter: Retargeter, group: Sequence[Item]) -> Iterator[Cl
             sources.append(retargeter.prepare(path, name))
         except Exception as error:
             yield _failed(retargeter, name, path, error)
-    for together in _solvable(retargeter, sources):
+    for source, solution in _solve(retargeter, sources):
+        clip = source.clip
+        if isinstance(solution, Exception):
+            yield _failed(retargeter, clip.name, str(clip.path), solution)
+            continue
         try:
-            solutions, seconds = timed_solve(retargeter, together)
+            motion, result = retargeter.finish(source, solution[0], solution[1])
         except Exception as error:
-            if len(together) == 1:
-                clip = together[0].clip
-                yield _failed(retargeter, clip.name, str(clip.path), error)
-                continue
-            raise
-        for source, solution in zip(together, solutions, strict=True):
-            clip = source.clip
-            try:
-                own = seconds * len(source.position)
-                motion, result = retargeter.finish(source, solution, own)
-            except Exception as error:
-                yield _failed(retargeter, clip.name, str(clip.path), error)
-                continue
-            _write(retargeter, motion, result)
-            yield result
+            yield _failed(retargeter, clip.name, str(clip.path), error)
+            continue
+        _write(retargeter, motion, result)
+        yield result
 
 
-def _solvable(retargeter: Retargeter, sources: list[Source]) -> list[list[Source]]:
-    """All clips together, or each by itself where one of them breaks the solution."""
-    if len(sources) < 2:
-        return [[source] for source in sources]
+def _solve(
+    retargeter: Retargeter, sources: Sequence[Source]
+) -> Iterator[tuple[Source, tuple[Solution, float] | Exception]]:
+    """Solve clips together: solution and seconds of each, or why there is none."""
+    if not sources:
+        return
     try:
+        solutions, seconds = timed_solve(retargeter, sources)
+    except Exception as error:
+        if len(sources) == 1:
+            yield sources[0], error
+            return
+        # One clip is to blame: the others are solved by themselves.
         for source in sources:
-            if not (
-                torch.isfinite(source.position).all() and torch.isfinite(source.rotation).all()
-            ):
-                return [[source] for source in sources]
-    except RuntimeError:
-        return [[source] for source in sources]
-    return [sources]
+            yield from _solve(retargeter, [source])
+        return
+    for source, solution in zip(sources, solutions, strict=True):
+        yield source, (solution, seconds * len(source.position))
 
 
 def _failed(retargeter: Retargeter, name: str, path: str, error: Exception) -> ClipResult:
@@ -283,10 +291,13 @@ def _write_result(config: DictConfig, result: ClipResult) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         with os.fdopen(handle, "w") as file:
             json.dump(record, file)
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 

@@ -18,7 +18,7 @@ from cfg.schema import opt
 from retarget.motion import Motion
 from retarget.pipeline import Retargeter, Source
 from retarget.settings import CHOICES, RANGES, RetargetConfig
-from retarget.video import write_video
+from retarget.video import check_video, write_video
 from sim.embodiment import Embodiment, load_embodiment
 
 USAGE = """
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     config = load_settings(ShowConfig, arguments[1:], None, _RANGES)
     if config.video is None:
         raise UserError("video= is missing: give the .mp4 file to write")
+    check_video(Path(config.video))
     clip = Path(arguments[0])
     motion, body = load_result(clip)
     source = load_source(motion, body, clip, config)
@@ -150,7 +151,13 @@ class SideBySide:
         self.model.vis.global_.offwidth = max(width, self.model.vis.global_.offwidth)
         self.model.vis.global_.offheight = max(config.height, self.model.vis.global_.offheight)
         self.data = mujoco.MjData(self.model)
-        self.renderer = mujoco.Renderer(self.model, config.height, width, max_geom=20000)
+        try:
+            self.renderer = mujoco.Renderer(self.model, config.height, width, max_geom=20000)
+        except Exception as error:  # each OpenGL backend fails in its own way
+            raise UserError(
+                f"no off-screen OpenGL ({type(error).__name__}): install libegl1 or libosmesa6 and "
+                f"set MUJOCO_GL=egl or osmesa"
+            ) from error
         for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self.renderer.scene.flags[effect] = 0
         self.option = mujoco.MjvOption()

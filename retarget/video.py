@@ -12,8 +12,8 @@ import numpy as np
 from cfg import UserError
 
 
-def write_video(path: Path, images: Iterator[np.ndarray], fps: float) -> None:
-    """Write images as an MP4, whole or not at all.
+def check_video(path: Path) -> None:
+    """Check that a video can be written.
 
     Raises:
         UserError: no such folder, no .mp4, or imageio-ffmpeg is not installed.
@@ -23,9 +23,15 @@ def write_video(path: Path, images: Iterator[np.ndarray], fps: float) -> None:
     if not path.resolve().parent.is_dir():
         raise UserError(f"video={path}: its folder does not exist")
     try:
-        import imageio_ffmpeg
+        import imageio_ffmpeg  # noqa: F401
     except ImportError as error:
         raise UserError("video= needs imageio-ffmpeg: pip install 'mm-torch[video]'") from error
+
+
+def write_video(path: Path, images: Iterator[np.ndarray], fps: float) -> None:
+    """Write images as an MP4, whole or not at all."""
+    import imageio_ffmpeg
+
     handle, temporary = tempfile.mkstemp(dir=path.resolve().parent, suffix=".tmp.mp4")
     os.close(handle)
     writer = None
