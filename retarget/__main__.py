@@ -52,9 +52,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _retarget(arguments: list[str]) -> int:
     # Imported here, so that the package can be read without torch.
+    from retarget.progress import Progress
     from retarget.report import Thresholds, write_report
     from retarget.report_table import clip_table
-    from retarget.run import OutputError, Progress, pending, run
+    from retarget.run import OutputError, pending, run
     from retarget.settings import CHOICES, RANGES, RetargetConfig
     from retarget.smpl_clip import find_clips
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,3 +86,9 @@ def _hermite(key: Tensor, values: Tensor, count: int) -> Tensor:
         + b * s**2 * (3 - 2 * s)
         + db * s**2 * (s - 1)
     )
+
+
+def clip_parts(lengths: Sequence[int]) -> list[slice]:
+    """Where each of several clips lies in their concatenation."""
+    ends = np.cumsum(lengths)
+    return [slice(int(end - n), int(end)) for end, n in zip(ends, lengths, strict=True)]

@@ -1,4 +1,4 @@
-"""Runs of `python -m retarget` that go wrong: full disks, bad clips, interruptions, wrong folders."""
+"""Runs of `python -m retarget` that go wrong: full disks, bad clips, wrong folders."""
 
 from __future__ import annotations
 
