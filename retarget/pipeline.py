@@ -27,13 +27,15 @@ from retarget.report import ClipResult, Thresholds, rejections
 from retarget.resample import resample_positions, resample_rotations, rotvec_to_quat
 from retarget.settings import PRACTICAL
 from retarget.skeleton import FittedSkeleton, fit_skeleton, leg_length
-from retarget.smpl_clip import SmplClip, load_clip
+from retarget.smpl_clip import ClipError, SmplClip, load_clip
 from retarget.solve import Solution, SolveOptions, Solver
 from retarget.tracks import tracks
 from sim.embodiment import Embodiment, load_embodiment
 from sim.independent import IndependentCoordinates
 from sim.rotations import matrix_to_quat
 
+_SHORTEST_LEGS, _LONGEST_LEGS = 0.2, 2.0  # m, hip to ankle
+_FEWEST_FRAMES = 3  # below which there is no acceleration
 _PACKAGES = ("mm-torch", "mujoco", "musclemimic-models", "torch", "numpy", "smplx")
 
 
@@ -90,11 +92,23 @@ class Retargeter:
         quat = resample_rotations(
             rotvec_to_quat(torch.as_tensor(clip.rotvec)), clip.fps, config.fps
         )
-        root = torch.as_tensor(clip.trans + model.joints(clip.betas)[0])
+        performer = model.joints(clip.betas)
+        legs = leg_length(performer)
+        if not _SHORTEST_LEGS < legs < _LONGEST_LEGS:
+            raise ClipError(
+                f"{path}: betas that make legs of {legs:.3g} m, expected {_SHORTEST_LEGS} to "
+                f"{_LONGEST_LEGS} m: they are not of {model.path}"
+            )
+        root = torch.as_tensor(clip.trans + performer[0])
         if self.embodiment.has_root:
             # Steps as long as the model's legs make them.
-            root = root * (skeleton.leg_length / leg_length(model.joints(clip.betas)))
+            root = root * (skeleton.leg_length / legs)
         root = resample_positions(root, clip.fps, config.fps)
+        if len(root) < _FEWEST_FRAMES:
+            raise ClipError(
+                f"{path}: {len(root)} frame(s) at {config.fps:g} Hz, expected at least "
+                f"{_FEWEST_FRAMES}: leave out the clip"
+            )
         joints, axes = skeleton.pose(quat, root)
         settled = settle_shoulders(skeleton, joints, axes)
         position, rotation = skeleton.frames(settled, axes)

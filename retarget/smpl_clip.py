@@ -285,8 +285,10 @@ def _read_betas(entries: _Entries) -> np.ndarray:
 def _read_rate(entries: _Entries) -> float:
     rates = entries.numbers("mocap_framerate", "mocap_frame_rate").ravel()
     rate = float(rates[0]) if len(rates) == 1 else np.nan
-    if not (np.isfinite(rate) and rate > 0):
-        raise ClipError(f"{entries.path}: frame rate is {rates}, expected a positive number (Hz)")
+    # Beyond these it is of another unit: a period in seconds would make hours of a clip.
+    if not 1 <= rate <= 10_000:
+        expected = "expected a positive number (Hz) from 1 to 10000"
+        raise ClipError(f"{entries.path}: frame rate is {rates[:3]}, {expected}")
     whole = float(round(rate))
     return whole if whole > 0 and abs(rate - whole) < _RATE_TOLERANCE else rate
 

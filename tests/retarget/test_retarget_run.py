@@ -17,6 +17,7 @@ import torch
 from retarget.__main__ import main
 from retarget.pipeline import Retargeter
 from retarget.run import count_frames
+from tests.conftest import body
 from tests.retarget.smpl_files import clip_entries, write_body_model, write_clip
 
 pytest.importorskip("smplx", reason="needs smplx: pip install 'mm-torch[retarget]'")
@@ -24,8 +25,9 @@ _NO_SPACE = OSError(28, "No space left on device")
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """A folder with a synthetic body model and two clips."""
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a synthetic body model and two clips; bodies are compiled once for all."""
+    monkeypatch.setattr("retarget.pipeline.load_embodiment", body)
     write_body_model(tmp_path / "models")
     for name, swing in (("a", 0.3), ("b", 0.6)):
         write_clip(tmp_path / "clips" / f"{name}_poses.npz", frames=12, swing=swing)
@@ -101,13 +103,13 @@ def test_full_disk_at_any_file(
             raise _NO_SPACE
         replace(start, end)
 
-    monkeypatch.setattr(os, "replace", full)
-    assert _retarget(files) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert _retarget(files) == 2
     _refused(capsys, str(files / "set"), "cannot be written (No space left on device)")
     left = _names(files / "set")
     assert target not in left and not [name for name in left if name.endswith(".tmp")]
     before = _times(files)
-    monkeypatch.undo()
     assert _retarget(files) == 0
     assert _listed(files) == ["a", "b"]
     # The clip that was finished is not done again.
@@ -141,6 +143,8 @@ def test_clip_that_cannot_be_solved_takes_no_other_with_it(
     assert _listed(files) == ["a", "c"]
 
 
+# Its numbers overflow on the way.
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_absurd_clip_takes_no_other_with_it(files: Path) -> None:
     entries = clip_entries(frames=12)
     entries["trans"] = 1e200 * np.sin(np.arange(36)).reshape(12, 3)
@@ -152,12 +156,12 @@ def test_absurd_clip_takes_no_other_with_it(files: Path) -> None:
 def test_interruption_keeps_what_is_finished(
     files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _raise_for(monkeypatch, "b", KeyboardInterrupt())
-    assert _retarget(files, batch_frames=1) == 130
+    with monkeypatch.context() as patch:
+        _raise_for(patch, "b", KeyboardInterrupt())
+        assert _retarget(files, batch_frames=1) == 130
     assert "goes on from here" in capsys.readouterr().err.splitlines()[-1]
     assert _names(files / "set") == {"a.npz", "results/a.json"}
     before = _times(files)
-    monkeypatch.undo()
     assert _retarget(files) == 0
     assert _listed(files) == ["a", "b"] and _times(files)["a"] == before["a"]
 
@@ -166,11 +170,11 @@ def test_interrupted_overwriting_goes_on_without_it(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert _retarget(files) == 0
-    _raise_for(monkeypatch, "b", KeyboardInterrupt())
     more = {"smoothing_hz": 6, "batch_frames": 1}
-    assert _retarget(files, overwrite="true", **more) == 130
+    with monkeypatch.context() as patch:
+        _raise_for(patch, "b", KeyboardInterrupt())
+        assert _retarget(files, overwrite="true", **more) == 130
     before = _times(files)
-    monkeypatch.undo()
     assert _retarget(files, **more) == 0
     after = _times(files)
     assert after["a"] == before["a"] and after["b"] > before["b"]
@@ -199,13 +203,17 @@ def test_failures_with_other_settings_are_tried_again(
     assert _states(files) == {"a": "accepted", "b": "accepted"}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"settings": 3, "result": {}}'])
-def test_damaged_result_is_made_again(files: Path, text: str) -> None:
-    assert _retarget(files, only="a*") == 0
-    before = _times(files)["a"]
-    (files / "set" / "results" / "a.json").write_text(text)
-    assert _retarget(files, only="a*") == 0
-    assert _times(files)["a"] > before
+def test_damaged_results_are_made_again(files: Path) -> None:
+    texts = ["", "{", "[]", '{"settings": 3, "result": {}}']
+    for number in range(len(texts)):
+        write_clip(files / "clips" / f"c{number}_poses.npz", frames=12)
+    assert _retarget(files) == 0
+    before = _times(files)
+    for number, text in enumerate(texts):
+        (files / "set" / "results" / f"c{number}.json").write_text(text)
+    assert _retarget(files) == 0
+    after = _times(files)
+    assert {name for name in after if after[name] > before[name]} == {"c0", "c1", "c2", "c3"}
 
 
 @pytest.mark.parametrize(

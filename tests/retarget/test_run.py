@@ -169,6 +169,19 @@ def test_a_body_model_that_will_not_do_fails_its_clips(files, capsys):
     assert list(failed) == ["S2_plain"] and "fingers" in failed["S2_plain"]
 
 
+def test_clips_that_are_too_short_or_of_absurd_shape_fail_alone(files):
+    write_clip(files / "amass" / "S1" / "short_poses.npz", frames=2, fps=120.0)
+    odd = files / "amass" / "S1" / "odd_poses.npz"
+    entries = dict(np.load(write_clip(odd, frames=20)))
+    np.savez(odd, **entries | {"betas": np.full(16, 1e200)})
+    assert retarget(files) == 0
+    clips = json.loads((files / "set" / "report.json").read_text())["clips"]
+    failed = {clip["name"]: clip["error"] for clip in clips if clip["error"]}
+    assert "at 100 Hz, expected at least 3" in failed.pop("S1_short")
+    assert "betas that make legs of" in failed.pop("S1_odd")
+    assert not failed
+
+
 def test_help_lists_every_setting(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out

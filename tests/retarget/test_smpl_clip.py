@@ -165,6 +165,8 @@ def _poses(**cells: float) -> np.ndarray:
         ({"mocap_framerate": 0.0}, ("frame rate", "positive number")),
         ({"mocap_framerate": -120.0}, ("-120", "positive number")),
         ({"mocap_framerate": np.nan}, ("nan", "positive number")),
+        ({"mocap_framerate": 1 / 120}, ("0.00833", "from 1 to 10000")),
+        ({"mocap_framerate": 1e12}, ("e+12", "from 1 to 10000")),
         ({"mocap_framerate": np.array([100.0, 120.0])}, ("frame rate", "positive number")),
         ({"betas": np.zeros((5, 10))}, ("betas", "(5, 10)")),
         ({"betas": np.full(10, np.nan)}, ("betas", "finite")),
