@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
 import numpy as np
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from cfg import UserError, load_settings
 from cfg.help import describe
@@ -18,8 +20,9 @@ from cfg.schema import opt
 from retarget.motion import Motion
 from retarget.pipeline import Retargeter, Source
 from retarget.settings import CHOICES, RANGES, RetargetConfig
+from retarget.skeleton import BODY_JOINTS
 from retarget.video import check_video, write_video
-from sim.embodiment import Embodiment, load_embodiment
+from sim.embodiment import EMBODIMENTS, Embodiment, load_embodiment
 
 USAGE = """
 usage: python -m retarget show CLIP video=FILE.mp4 [key=value]
@@ -31,7 +34,8 @@ Settings (key=default  meaning):
 """
 _LEFT, _RIGHT, _TRUNK = (0.16, 0.53, 0.85, 1.0), (0.86, 0.35, 0.24, 1.0), (0.55, 0.55, 0.6, 1.0)
 _STANDING = (0.1, 0.8, 0.3, 0.9)
-_BODY_JOINTS = 22
+#: Where the camera looks, from where the body faces (degrees).
+_VIEWS = {"follow": 140.0, "side": 90.0, "front": 180.0}
 
 
 @dataclass
@@ -45,7 +49,8 @@ class ShowConfig:
     speed: float = opt(1.0, "speed of playback; 0.25 shows a quarter")
     start: float = opt(0.0, "first second of the clip to show")
     seconds: float | None = opt(None, "how many to show; null: to the end")
-    azimuth: float = opt(60.0, "direction that the camera looks in (degrees)")
+    camera: str = opt("follow", "follow (three-quarter, turns with the body), side or front")
+    azimuth: float | None = opt(None, "world direction to look in (degrees), in place of camera=")
     muscles: bool = opt(False, "draw the muscles, coloured by activation")
     allow_pickle: bool = opt(False, "read a .pkl body model; unpickling runs code from the file")
 
@@ -56,6 +61,7 @@ _RANGES = {
     "fps": (1.0, 240.0),
     "speed": (0.01, 100.0),
     "start": (0.0, float("inf")),
+    "seconds": (0.001, float("inf")),
 }
 
 
@@ -66,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if "=" in arguments[0]:
         raise UserError(f"{arguments[0]}: expected a motion file first, then settings")
-    config = load_settings(ShowConfig, arguments[1:], None, _RANGES)
+    config = load_settings(ShowConfig, arguments[1:], {"camera": tuple(_VIEWS)}, _RANGES)
     if config.video is None:
         raise UserError("video= is missing: give the .mp4 file to write")
     check_video(Path(config.video))
@@ -77,6 +83,8 @@ def main(arguments: Sequence[str]) -> int:
     view = SideBySide(body, motion, source, config)
     try:
         write_video(Path(config.video), view.images(frames), config.fps)
+    except OSError as error:
+        raise UserError(f"video={config.video}: cannot be written ({error})") from error
     finally:
         view.close()
     print(f"{config.video}: {len(frames)} frames of {motion.name}")
@@ -89,15 +97,18 @@ def load_result(path: Path) -> tuple[Motion, Embodiment]:
     Raises:
         UserError: the file cannot be used.
     """
-    name = Motion.load(path)  # of which body, it says itself
+    motion = Motion.load(path)  # of which body, it says itself
+    if motion.embodiment not in EMBODIMENTS:
+        expected = " or ".join(EMBODIMENTS)
+        raise UserError(f"{path}: is of {motion.embodiment!r}, not {expected}: retarget it again")
     for fingers in (False, True):
-        body = load_embodiment(name.embodiment, fingers)
-        if body.joint_names == name.joint_names:
+        body = load_embodiment(motion.embodiment, fingers)
+        if body.joint_names == motion.joint_names:
             return Motion.load(path, body), body
-    raise UserError(f"{path}: its joints are not those of {name.embodiment}: retarget it again")
+    raise UserError(f"{path}: its joints are not those of {motion.embodiment}: retarget it again")
 
 
-def load_source(motion: Motion, body: Embodiment, path: Path, config: OmegaConf) -> Source:
+def load_source(motion: Motion, body: Embodiment, path: Path, config: DictConfig) -> Source:
     """Pose the source skeleton of a result again.
 
     Raises:
@@ -105,20 +116,26 @@ def load_source(motion: Motion, body: Embodiment, path: Path, config: OmegaConf)
     """
     if not motion.provenance:
         raise UserError(f"{path}: does not say what it was made from: show it with mm_torch.play")
-    record = json.loads(motion.provenance)
-    clip = config.motions or record["source"]
-    model = config.body_model or record["body_model"]
+    try:
+        record = json.loads(motion.provenance)
+        clip, model = str(record["source"]), str(record["body_model"])
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: damaged provenance ({reason}): retarget it again") from error
     for key, place in (("motions", clip), ("body_model", model)):
-        if not Path(place).exists():
+        if config[key] is not None and not Path(config[key]).exists():
+            raise UserError(f"{key}={config[key]}: does not exist")
+        if config[key] is None and not Path(place).exists():
             raise UserError(f"{path}: was made from {place}, which is gone: give {key}=")
-    settings = record["settings"]
-    values = {
-        "body_model": model,
-        "embodiment": motion.embodiment,
-        "fingers": settings["fingers"],
-        "fps": settings["fps"],
-        "allow_pickle": config.allow_pickle or settings["allow_pickle"],
-    }
+    clip, model = Path(config.motions or clip), config.body_model or model
+    if not clip.is_file():
+        raise UserError(f"motions={clip}: is a folder, expected the one .npz clip of {path}")
+    digest = hashlib.sha256(clip.read_bytes()).hexdigest()
+    if not digest.startswith(str(record.get("source_sha256", ""))):
+        print(f"warning: {clip} is not the file that {path} was made from", file=sys.stderr)
+    # Permission to unpickle is the viewer's to give: a motion file may come from anyone.
+    values = {"body_model": model, "embodiment": motion.embodiment, "fingers": body.fingers,
+              "fps": motion.fps, "allow_pickle": config.allow_pickle}  # fmt: skip
     base = load_settings(RetargetConfig, [], CHOICES, RANGES)
     return Retargeter(OmegaConf.merge(base, values)).prepare(clip, motion.name)
 
@@ -138,26 +155,45 @@ def chosen_frames(
     return np.minimum(np.round(times * motion.fps).astype(int), len(motion) - 1)
 
 
+def heading(across: np.ndarray) -> np.ndarray:
+    """Directions (T, 2) that a body faces on the floor; shorter where it is unsure.
+
+    Args:
+        across: (T, 3) from the right to the left hip or shoulder (m), z up.
+    """
+    return np.stack((across[:, 1], -across[:, 0]), axis=1)
+
+
+def smooth(track: np.ndarray, width: float) -> np.ndarray:
+    """A track (T, K) averaged over Gaussian windows of `width` frames, without delay."""
+    reach = int(3 * width) + 1
+    window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    padded = np.pad(track, ((reach, reach), (0, 0)), mode="edge")
+    columns = [np.convolve(column, window / window.sum(), "valid") for column in padded.T]
+    return np.stack(columns, axis=1)
+
+
 class SideBySide:
     """Draws both, each from the same place."""
 
-    def __init__(self, body: Embodiment, motion: Motion, source: Source, config: OmegaConf) -> None:
+    def __init__(
+        self, body: Embodiment, motion: Motion, source: Source, config: DictConfig
+    ) -> None:
         """Open an off-screen context (EGL or OSMesa, by MUJOCO_GL)."""
         self.body, self.motion, self.config = body, motion, config
         self.model = copy.copy(body.model)
-        quality, width = self.model.vis.quality, config.width // 2
+        # H.264 wants even sizes: each view is half as wide, so only the height can be odd.
+        height, width = config.height // 2 * 2, config.width // 2
         # Without a display the processor draws: multisampling would be half of its work.
-        quality.offsamples = 0
+        self.model.vis.quality.offsamples = 0
         self.model.vis.global_.offwidth = max(width, self.model.vis.global_.offwidth)
-        self.model.vis.global_.offheight = max(config.height, self.model.vis.global_.offheight)
+        self.model.vis.global_.offheight = max(height, self.model.vis.global_.offheight)
         self.data = mujoco.MjData(self.model)
         try:
-            self.renderer = mujoco.Renderer(self.model, config.height, width, max_geom=20000)
+            self.renderer = mujoco.Renderer(self.model, height, width, max_geom=20000)
         except Exception as error:  # each OpenGL backend fails in its own way
-            raise UserError(
-                f"no off-screen OpenGL ({type(error).__name__}): install libegl1 or libosmesa6 and "
-                f"set MUJOCO_GL=egl or osmesa"
-            ) from error
+            advice = "install libegl1 or libosmesa6 and set MUJOCO_GL=egl or osmesa"
+            raise UserError(f"no off-screen OpenGL ({type(error).__name__}): {advice}") from error
         for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self.renderer.scene.flags[effect] = 0
         self.option = mujoco.MjvOption()
@@ -165,22 +201,32 @@ class SideBySide:
         self.option.flags[mujoco.mjtVisFlag.mjVIS_TENDON] = int(config.muscles)
         self.camera = mujoco.MjvCamera()
         self.camera.distance = 3.0 if body.has_root else 1.9
-        self.camera.azimuth, self.camera.elevation = config.azimuth, -10.0
-        self._lookat: np.ndarray | None = None
+        self.camera.elevation = -10.0
         count = min(len(source.joints), len(motion))
-        joints = source.joints[:count].numpy()[:, :_BODY_JOINTS].copy()
+        drawn = source.joints.shape[1] if body.fingers else BODY_JOINTS
+        joints = source.joints[:count].numpy()[:, :drawn].copy()
         if body.has_root:
             # The floors agree where the main sites do, half of the time.
             gap = motion.site_pos[:count, 0, 2] - source.position[:count, 0, 2].numpy()
             joints[..., 2] += np.median(gap)
         self._joints = joints
         skeleton = source.skeleton
-        hidden = set() if body.has_root else _below(skeleton.parents, skeleton.base)
+        # What is not moved by the base, such as the legs below a fixed chest, is not shown.
+        shown = _from_base(skeleton.parents, skeleton.base)
         self._bones = [
             (parent, joint, skeleton.names[joint])
-            for joint, parent in enumerate(skeleton.parents[:_BODY_JOINTS])
-            if parent >= 0 and joint not in hidden
+            for joint, parent in enumerate(skeleton.parents[:drawn])
+            if parent in shown
         ]
+        part = "hip" if body.has_root else "shoulder"
+        left, right = (skeleton.names.index(f"{side}_{part}") for side in ("left", "right"))
+        facing = heading(joints[:, left] - joints[:, right])
+        turning = config.camera == "follow"
+        facing = smooth(facing, motion.fps) if turning else facing.mean(0, keepdims=True)
+        self._azimuth = np.degrees(np.arctan2(facing[:, 1], facing[:, 0])) + _VIEWS[config.camera]
+        if config.azimuth is not None:
+            self._azimuth = np.array([config.azimuth])
+        self._lookat = smooth(motion.site_pos[:, 0].astype(float), 0.4 * motion.fps)
 
     def images(self, frames: np.ndarray) -> Iterator[np.ndarray]:
         """Yield an image (height, width, 3) uint8 for each frame."""
@@ -191,7 +237,8 @@ class SideBySide:
                 mujoco.mj_fwdPosition(self.model, self.data)
             else:
                 mujoco.mj_kinematics(self.model, self.data)
-            self._point_camera()
+            self.camera.lookat[:] = self._lookat[frame]
+            self.camera.azimuth = self._azimuth[min(frame, len(self._azimuth) - 1)]
             self._set_scene(mujoco.mjtCatBit.mjCAT_STATIC)
             self._draw_skeleton(self._joints[min(frame, len(self._joints) - 1)])
             source = self.renderer.render().copy()
@@ -209,13 +256,6 @@ class SideBySide:
             self.model, self.data, self.option, None, self.camera, int(what), self.renderer.scene
         )
 
-    def _point_camera(self) -> None:
-        target = self.data.xpos[self.body.site_body_ids[0]].copy()
-        if self._lookat is None:
-            self._lookat = target
-        self._lookat += 0.1 * (target - self._lookat)
-        self.camera.lookat[:] = self._lookat
-
     def _colour_muscles(self, frame: int) -> None:
         act = self.motion.act
         share = np.zeros(self.model.nu) if act is None else np.clip(act[frame], 0, 1)
@@ -226,9 +266,9 @@ class SideBySide:
     def _draw_skeleton(self, joints: np.ndarray) -> None:
         for parent, joint, name in self._bones:
             colour = {"left": _LEFT, "right": _RIGHT}.get(name.partition("_")[0], _TRUNK)
-            geom = self._new_geom(colour)
             capsule = mujoco.mjtGeom.mjGEOM_CAPSULE
-            mujoco.mjv_connector(geom, capsule, 0.02, joints[parent], joints[joint])
+            geom, width = self._new_geom(colour, capsule), 0.02 if joint < BODY_JOINTS else 0.007
+            mujoco.mjv_connector(geom, capsule, width, joints[parent], joints[joint])
 
     def _mark_standing(self, frame: int) -> None:
         """Green discs under the heels and toes that stand."""
@@ -239,37 +279,23 @@ class SideBySide:
             if stands:
                 place = self.data.body(name).xpos * [1, 1, 0] + [0, 0, 0.002]
                 disc = mujoco.mjtGeom.mjGEOM_CYLINDER
-                geom = self._new_geom(_STANDING, disc, np.array([0.05, 0.002, 0]), place)
-                geom.category = int(mujoco.mjtCatBit.mjCAT_DECOR)
+                self._new_geom(_STANDING, disc, (0.05, 0.002, 0), place)
 
     def _new_geom(
-        self,
-        colour: tuple[float, ...],
-        kind: mujoco.mjtGeom = mujoco.mjtGeom.mjGEOM_CAPSULE,
-        size: np.ndarray | None = None,
-        place: np.ndarray | None = None,
-    ) -> mujoco.MjvGeom:
+        self, colour: tuple[float, ...], kind: mujoco.mjtGeom, size: Sequence[float] = (0, 0, 0),
+        place: Sequence[float] = (0, 0, 0),
+    ) -> mujoco.MjvGeom:  # fmt: skip
         scene = self.renderer.scene
         geom = scene.geoms[scene.ngeom]
         scene.ngeom += 1
-        mujoco.mjv_initGeom(
-            geom,
-            kind,
-            np.zeros(3) if size is None else size,
-            np.zeros(3) if place is None else place,
-            np.eye(3).ravel(),
-            np.array(colour, dtype=np.float32),
-        )
+        rgba, axes = np.array(colour, dtype=np.float32), np.eye(3).ravel()
+        mujoco.mjv_initGeom(geom, kind, np.array(size, float), np.array(place, float), axes, rgba)
         return geom
 
 
-def _below(parents: Sequence[int], base: int) -> set[int]:
-    """Joints that do not hang above a fixed chest: everything but what descends from it."""
-    seen = set()
-    for joint in range(len(parents)):
-        above = joint
-        while above > base:
-            above = parents[above]
-        if above != base or joint == base:
-            seen.add(joint)
-    return seen
+def _from_base(parents: Sequence[int], base: int) -> set[int]:
+    found = {base}
+    for joint, parent in enumerate(parents):
+        if parent in found:
+            found.add(joint)
+    return found

@@ -1,4 +1,5 @@
 import json
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ import pytest
 from cfg import UserError
 from retarget.__main__ import main
 from retarget.motion_set import load_motion_set
-from retarget.show import chosen_frames
+from retarget.show import chosen_frames, heading, smooth
 from tests.conftest import ROOT, body
 
 
@@ -26,6 +27,11 @@ def result(tmp_path_factory, shared):
     )  # fmt: skip
     assert status == 0
     return out / "02_02.npz"
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch):
+    monkeypatch.setattr("retarget.show.load_embodiment", body)
 
 
 def test_video_has_the_frames_asked_for(result, tmp_path):
@@ -59,6 +65,23 @@ def test_frames_follow_time_and_speed():
         chosen_frames(motion, 100.0, None, 25.0, 1.0)
 
 
+def test_heading_is_square_to_the_hips():
+    left = np.array([[0.0, 0.2, 0.1], [1.0, 0.0, 0.0], [0.0, 0.0, 0.3]])
+    # Left is +y: faces +x. Left is +x: faces -y. Left is up (lying on a side): nowhere.
+    assert np.allclose(heading(left), [[0.2, 0.0], [0.0, -1.0], [0.0, 0.0]])
+
+
+def test_smoothing_has_no_delay_and_keeps_lines():
+    time = np.arange(200.0)
+    line = np.stack((3.0 * time, np.full(200, 2.0)), axis=1)
+    assert np.allclose(smooth(line, 10.0)[31:-31], line[31:-31])
+    pulse = np.zeros((201, 1))
+    pulse[100] = 1.0
+    spread = smooth(pulse, 10.0)[:, 0]
+    assert np.argmax(spread) == 100
+    assert spread.max() == pytest.approx(1 / (10 * np.sqrt(2 * np.pi)), rel=0.01)
+
+
 @pytest.mark.parametrize(
     "arguments, text",
     [
@@ -66,6 +89,8 @@ def test_frames_follow_time_and_speed():
         (["video=a.mp4"], "expected a motion file first"),
         (["absent.npz"], "video= is missing"),
         (["absent.npz", "video=a.mp4", "widht=3"], "did you mean 'width'"),
+        (["absent.npz", "video=a.mp4", "camera=top"], "camera=top: expected one of follow"),
+        (["absent.npz", "video=a.mp4", "seconds=-1"], "seconds=-1.0: expected a number"),
     ],
 )
 def test_mistakes_are_one_line(arguments, text, capsys):
@@ -89,3 +114,44 @@ def test_a_video_that_cannot_be_written(result, tmp_path, capsys):
     for video, text in ((tmp_path / "a.avi", "ends in .mp4"), (tmp_path / "no/a.mp4", "folder")):
         assert main(["show", str(result), f"video={video}"]) == 2
         assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", '{"source": "clip.npz"}'])
+def test_damaged_provenance_is_one_line(result, tmp_path, capsys, text):
+    motion = load_motion_set(result, body("bimanual", False))[0]
+    replace(motion, provenance=text).save(tmp_path / "bad.npz")
+    assert main(["show", str(tmp_path / "bad.npz"), f"video={tmp_path / 'a.mp4'}"]) == 2
+    error = capsys.readouterr().err
+    assert "bad.npz: damaged provenance" in error and error.count("\n") == 1
+
+
+def test_paths_given_in_place_of_the_recorded_ones(result, tmp_path, capsys):
+    video = f"video={tmp_path / 'a.mp4'}"
+    for setting, text in (
+        ("motions=/nowhere/clip.npz", "motions=/nowhere/clip.npz: does not exist"),
+        (f"motions={tmp_path}", "is a folder, expected the one .npz clip"),
+        ("body_model=/nowhere", "body_model=/nowhere: does not exist"),
+    ):
+        assert main(["show", str(result), video, setting]) == 2
+        assert text in capsys.readouterr().err
+
+
+def test_a_motion_file_cannot_allow_unpickling(result, tmp_path, capsys):
+    model, ran = tmp_path / "model.pkl", tmp_path / "ran"
+    # On loading: open(ran, "w").
+    model.write_bytes(pickle.dumps(_Opens(str(ran))))
+    motion = load_motion_set(result, body("bimanual", False))[0]
+    record = json.loads(motion.provenance)
+    record |= {"body_model": str(model), "settings": record["settings"] | {"allow_pickle": True}}
+    replace(motion, provenance=json.dumps(record)).save(tmp_path / "clip.npz")
+    assert main(["show", str(tmp_path / "clip.npz"), f"video={tmp_path / 'a.mp4'}"]) == 2
+    assert "unpickling runs code" in capsys.readouterr().err
+    assert not ran.exists()
+
+
+class _Opens:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
