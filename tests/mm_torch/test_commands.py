@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mm_torch import bench, evaluate, play, train
+from mm_torch import evaluate, play, train
 from mm_torch.build import demo_folder
 from mm_torch.command_line import run_command
 from tests.conftest import ROOT
@@ -156,17 +156,6 @@ def test_play_renders_a_video(run: Path, tmp_path: Path) -> None:
     # Ten frames for each of the demo clips, and something is drawn.
     assert len(frames) == 10 * len(list(demo_folder("bimanual").glob("*.npz")))
     assert all(frame.std() > 10 for frame in frames)
-
-
-def test_bench_prints_a_table_and_json(capsys: pytest.CaptureFixture) -> None:
-    assert run_command(bench.main, "", [*TINY, "seconds=0.1"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    record = json.loads(lines[-1])
-    for stage in ("simulation", "environment", "training"):
-        assert record[f"{stage}_steps_per_second"] > 0
-        assert any(line.startswith(stage) for line in lines)
-    assert record["simulator"] == "MujocoSim"
-    assert "seconds=x" in _error(capsys, bench, *TINY, "seconds=x")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "play", "bench"])
