@@ -188,10 +188,10 @@ class Retargeter:
     def _provenance(self, source: Source) -> str:
         clip, model = source.clip, source.model
         record: dict[str, Any] = {
-            "source": str(clip.path),
+            "source": str(clip.path.resolve()),
             "source_sha256": hashlib.sha256(clip.path.read_bytes()).hexdigest()[:16],
             "source_fps": clip.fps,
-            "body_model": str(model.path),
+            "body_model": str(Path(model.path).resolve()),
             "model_type": model.model_type,
             "gender": model.gender,
             "skeleton_scale": source.skeleton.scale,

@@ -234,9 +234,8 @@ class SideBySide:
             self.data.qpos[:] = self.motion.qpos[frame]
             if self.config.muscles:
                 self._colour_muscles(frame)
-                mujoco.mj_fwdPosition(self.model, self.data)
-            else:
-                mujoco.mj_kinematics(self.model, self.data)
+            # All of it, lights and tendons included: kinematics alone leaves the scene dark.
+            mujoco.mj_fwdPosition(self.model, self.data)
             self.camera.lookat[:] = self._lookat[frame]
             self.camera.azimuth = self._azimuth[min(frame, len(self._azimuth) - 1)]
             self._set_scene(mujoco.mjtCatBit.mjCAT_STATIC)

@@ -53,6 +53,7 @@ def test_video_has_the_frames_asked_for(result, tmp_path):
     assert len(images) == 5
     left, right = images[0][:, :64].astype(int), images[0][:, 64:].astype(int)
     assert np.abs(left - right).max() > 60  # a skeleton here, a body there
+    assert images[0][-10:].mean() > 25  # the floor is lit (37; 13 where the lights are not placed)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
 
 
