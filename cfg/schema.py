@@ -40,6 +40,9 @@ class SimConfig:
     )
     nconmax: int | None = opt(None, "contact budget a world on Warp; null = measured default")
     njmax: int | None = opt(None, "constraint budget a world on Warp; null = measured default")
+    lean: bool = opt(
+        True, "leave what is only displayed, and sensors that are not read, out of Warp's model"
+    )
 
 
 @dataclass

@@ -28,6 +28,7 @@ class SimOptions:
     refresh_derived: bool = True
     nconmax: int | None = None
     njmax: int | None = None
+    lean: bool = True
 
 
 class Simulator(ABC):

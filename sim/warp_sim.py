@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import copy
 
+import mujoco
 import mujoco_warp as mjw
 import torch
 import warp as wp
 from torch import Tensor
 
 from sim.embodiment import Embodiment
-from sim.simulator import SimOptions, Simulator, apply_options, site_velocities, tree_roots
+from sim.lean import lean_model
+from sim.simulator import SimOptions, Simulator, apply_options, site_velocities
 from sim.warp_buffers import OverflowMonitor, budgets
 from sim.warp_graph import WarpWork, can_capture
 
@@ -40,6 +42,9 @@ class WarpSim(Simulator):
 
     `qpos`, `qvel`, `act` and `ctrl` are the simulator's own arrays: writing to them changes the
     worlds. The derived tensors are copies, so that a reset of some worlds leaves the others alone.
+
+    Unless `options.lean` is false the device gets the lean model (see :mod:`sim.lean`): ids of
+    geoms, sites and sensors on the device are then not those of `embodiment.model`.
     """
 
     def __init__(
@@ -59,13 +64,17 @@ class WarpSim(Simulator):
             options: solver options and buffer sizes; `threads` is ignored.
             capture: use CUDA graphs where the device can. Without them a step may wait for the
                 device, as the solver then asks it whether worlds have converged.
+
+        Raises:
+            ValueError: options out of range, or no lean model can be made of the body.
         """
         super().__init__(embodiment, nworld, device, options or SimOptions())
         # One line for each kernel that is loaded, and there are sixty, would bury everything else.
         wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
         wp.init()
         self._wp_device = wp.device_from_torch(device)
-        host_model = copy.copy(embodiment.model)
+        lean = self.options.lean
+        host_model = lean_model(embodiment) if lean else copy.copy(embodiment.model)
         apply_options(host_model, self.options)
         nconmax, njmax = budgets(embodiment, self.options)
         with wp.ScopedDevice(self._wp_device):
@@ -81,6 +90,7 @@ class WarpSim(Simulator):
         wp.synchronize_device(self._wp_device)
         self._take_views()
         self._allocate_derived()
+        self._find_ids(host_model)
 
         self._advance = WarpWork(self._launch_step, self._wp_device)
         self._clear = WarpWork(self._launch_clear, self._wp_device)
@@ -191,16 +201,24 @@ class WarpSim(Simulator):
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(nworld, *shape, device=self.device)
 
-        def index(ids) -> Tensor:
-            return torch.as_tensor(ids, dtype=torch.int64, device=self.device)
-
         self.site_pos, self.site_rot = zeros(nsite, 3), zeros(nsite, 3, 3)
         self.site_vel, self.touch = zeros(nsite, 6), zeros(len(body.touch_addresses))
         self.muscle_length, self.muscle_velocity = zeros(nu), zeros(nu)
         self.muscle_force = zeros(nu)
         self.invalid = torch.zeros(nworld, dtype=torch.bool, device=self.device)
-        self._site_ids, self._body_ids = index(body.site_ids), index(body.site_body_ids)
-        self._root_ids, self._touch_ids = index(tree_roots(body)), index(body.touch_addresses)
+
+    def _find_ids(self, host_model: mujoco.MjModel) -> None:
+        """Look up by name where the model on the device has what `_publish` takes."""
+        body = self.embodiment
+        sites = [host_model.site(name).id for name in body.mimic_sites]
+        bodies = host_model.site_bodyid[sites]
+        touch = [host_model.sensor(name).adr[0] for name in body.touch_sensors]
+
+        def index(ids) -> Tensor:
+            return torch.as_tensor(ids, dtype=torch.int64, device=self.device)
+
+        self._site_ids, self._body_ids = index(sites), index(bodies)
+        self._root_ids, self._touch_ids = index(host_model.body_rootid[bodies]), index(touch)
 
     def _publish(self, mask: Tensor | None, overflowed: Tensor) -> None:
         """Copy what was computed into the tensors that are handed out.
