@@ -1,4 +1,4 @@
-"""Positions and velocities of frames in torch, as the simulators report them for the mimic sites."""
+"""Positions and velocities of frames in torch, as simulators report them for the mimic sites."""
 
 from __future__ import annotations
 

@@ -1,0 +1,100 @@
+"""A learned model of a body's dynamics: how its velocity changes in a control step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from agents.networks import build_mlp
+from agents.normalizer import RunningNormalizer
+from agents.world_model.interface import ModelState, Physics
+
+
+class DynamicsModel(nn.Module):
+    """Predicts the change of velocity from state features and mean activations.
+
+    Muscle force is affine in activation, and so is acceleration as long as no constraint is active:
+    besides a network of everything, the model has a term that is linear in the activations, with
+    gates that depend on the state,
+
+        change = f(x, a) + W2 [g(x) * (W1 a)].
+
+    The activations themselves follow their known dynamics, and dependent joints their couplings.
+    """
+
+    def __init__(
+        self,
+        physics: Physics,
+        hidden: Sequence[int],
+        rank: int,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Build the networks.
+
+        Args:
+            physics: the known part of the dynamics.
+            hidden: widths of f.
+            rank: rows of W1; 0 leaves the affine term out.
+            generator: of the CPU, for reproducible weights.
+        """
+        super().__init__()
+        self.physics, self.rank = physics, rank
+        features, controls, changes = (
+            physics.feature_dim,
+            physics.control_dim,
+            physics.velocity_dim,
+        )
+        self.inputs = RunningNormalizer(features, clip=8.0)
+        self.activations = RunningNormalizer(controls, eps=1e-4, clip=20.0)
+        self.outputs = RunningNormalizer(changes, eps=1e-8, clip=50.0)
+        self.network = build_mlp(
+            features + controls, hidden, changes, output_gain=0.1, generator=generator
+        )
+        if rank:
+            self.gates = build_mlp(
+                features, [hidden[0]], rank, output_gain=1.0, generator=generator
+            )
+            self.mix = nn.Linear(controls, rank, bias=False)
+            self.out = nn.Linear(rank, changes, bias=False)
+            for layer, gain in ((self.mix, 1.0), (self.out, 0.1)):
+                nn.init.orthogonal_(layer.weight, gain, generator=generator)
+
+    @torch.no_grad()
+    def fit_statistics(self, state: ModelState, excitation: Tensor, after: ModelState) -> None:
+        """Update the statistics of inputs and outputs by transitions (..., dim)."""
+        self.inputs.update(self.physics.features(state.position, state.velocity))
+        self.activations.update(self.physics.activate(state.act, excitation)[0])
+        change = self.physics.change(state.position, state.velocity, after.velocity)
+        self.outputs.update(change)
+
+    @property
+    def scale(self) -> Tensor:
+        """(velocity_dim,) standard deviation of the changes: the unit of predictions."""
+        return (self.outputs.var + self.outputs.eps).sqrt().float()
+
+    def predict(self, features: Tensor, mean_act: Tensor) -> Tensor:
+        """Return normalised changes (..., velocity_dim)."""
+        x, a = self.inputs(features), self.activations(mean_act)
+        change = self.network(torch.cat((x, a), dim=-1))
+        if self.rank:
+            change = change + self.out(self.gates(x) * self.mix(a))
+        return change
+
+    def target(self, state: ModelState, after: ModelState) -> Tensor:
+        """Return the normalised changes (..., velocity_dim) of real transitions."""
+        change = self.physics.change(state.position, state.velocity, after.velocity)
+        return (change - self.outputs.mean.float()) / self.scale
+
+    def step(self, state: ModelState, excitation: Tensor) -> ModelState:
+        """Advance states (B, ...) by one control step under excitations (B, nu)."""
+        mean_act, act = self.physics.activate(state.act, excitation)
+        features = self.physics.features(state.position, state.velocity)
+        change = self.predict(features, mean_act) * self.scale + self.outputs.mean.float()
+        position, velocity = self.physics.integrate(state.position, state.velocity, change)
+        return ModelState(position, velocity, act)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Hidden-to-hidden weights, which Muon may train."""
+        return self.network.hidden_matrices()
