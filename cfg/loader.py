@@ -204,8 +204,11 @@ def _merge(config: DictConfig, layer: DictConfig) -> DictConfig:
 def _known(config: DictConfig, key: str) -> bool:
     node: Any = config
     for part in key.split("."):
-        if not isinstance(node, DictConfig) or part not in node:
+        if not isinstance(node, DictConfig):
             return False
+        if part not in node:
+            # A mapping is free in its keys, a group of settings (a dataclass) is not.
+            return OmegaConf.get_type(node) is dict
         node = node._get_node(part)
     return True
 

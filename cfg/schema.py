@@ -43,6 +43,27 @@ class SimConfig:
     lean: bool = opt(
         True, "leave what is only displayed, and sensors that are not read, out of Warp's model"
     )
+    reset_touch: bool = opt(
+        True, "solve contacts for touch after a reset; false = 0 until the next step, and cheaper"
+    )
+    deterministic: bool = opt(
+        False, "equal results from run to run on Warp with CUDA, slower; mujoco is so anyway"
+    )
+
+
+@dataclass
+class RandomizationConfig:
+    mass: list[float] | None = opt(None, "[lo, hi]: factor of all masses and inertias")
+    friction: list[float] | None = opt(None, "[lo, hi]: factor of all contact friction")
+    strength: list[float] | None = opt(None, "[lo, hi]: factor of all peak muscle forces")
+    time_constants: list[float] | None = opt(
+        None, "[lo, hi]: factor of the time constants of activation and deactivation"
+    )
+    gravity: list[float] | None = opt(None, "[lo, hi]: factor of gravity")
+    damping: list[float] | None = opt(None, "[lo, hi]: factor of joint damping")
+    weakness: dict[str, float] = opt(
+        {}, "fixed factor of peak force by muscle or group: {hamstrings_left: 0.5, soleus_r: 0}"
+    )
 
 
 @dataclass
@@ -216,6 +237,11 @@ class Config:
     total_steps: int = opt(1_000_000, "control steps to train for, over all worlds")
     torch_threads: int = opt(0, "torch CPU threads; 0 = torch's own choice")
     sim: SimConfig = section(SimConfig, "simulator")
+    randomization: RandomizationConfig = section(
+        RandomizationConfig,
+        "physics drawn anew for each episode, uniformly and for the whole body; not in evaluation "
+        "(but weakness is)",
+    )
     action: ActionConfig = section(ActionConfig, "how actions become excitations")
     observation: ObservationConfig = section(ObservationConfig, "observation terms")
     reward: RewardConfig = section(RewardConfig, "reward terms: weight * exp(-sharpness * d)")

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from agents import ActorCritic, PPOConfig
 from cfg import UserError
 from mm_torch.motion_library import MotionLibrary
+from mm_torch.randomization import parameter_ranges, weakened_body
 from mm_torch.task import ImitationTask
 from mm_torch.task_state import Layout
 from retarget.activations import with_activations
@@ -63,13 +64,15 @@ def make_task(
         config: a complete configuration.
         embodiment: the body.
         nworld: number of worlds in place of the configuration's; 0 = one a clip, at most that.
-        evaluation: whether the termination rules are those of evaluation.
+        evaluation: whether the termination rules are those of evaluation, and the body is the
+            same in every world.
 
     Raises:
-        UserError: an unusable motion set, backend or term.
+        UserError: an unusable motion set, backend, term or randomization.
     """
     folder = demo_folder(embodiment.name) if config.motions == "demo" else Path(config.motions)
     motions = load_motion_set(folder, embodiment)
+    embodiment = weakened_body(config, embodiment)
     if config.reset.activation == "statics":
         motions = [with_activations(motion, embodiment) for motion in motions]
     most = number_of_worlds(config)
@@ -77,6 +80,7 @@ def make_task(
     settings = OmegaConf.to_container(config.sim)
     for key in ("backend", "nworld", "nworld_cuda", "nworld_cpu"):
         settings.pop(key)
+    settings["parameter_ranges"] = {} if evaluation else parameter_ranges(config)
     backend, device = _resolve(config)
     library = MotionLibrary(motions, Layout.of(embodiment, device), device)
     try:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from agents.vec_env import StepResult
+from mm_torch.faults import FaultRecorder
+from mm_torch.randomization import draw
 from mm_torch.task import ImitationTask
 
 
@@ -14,7 +16,8 @@ class ImitationEnv:
 
     Episodes start on a random frame of a random clip (reference-state initialisation, Peng et al.
     2018) and end on termination, at the clip's end or at the time limit; only the worlds that
-    ended are reset.
+    ended are reset. Physical parameters that the simulator lets differ between worlds are drawn at
+    every start (:mod:`mm_torch.randomization`); they are part of the simulator's state.
     """
 
     def __init__(self, task: ImitationTask, seed: int, start: str = "random") -> None:
@@ -22,10 +25,11 @@ class ImitationEnv:
 
         Args:
             task: the imitation task.
-            seed: of the clips and start frames.
+            seed: of the clips, start frames and physical parameters.
             start: "random" frame of a clip, or "first".
         """
         self.task = task
+        self.faults = FaultRecorder(task)
         self.num_envs = task.simulator.nworld
         self.obs_dim = task.obs_dim
         self.action_dim = task.action_dim
@@ -41,6 +45,7 @@ class ImitationEnv:
     def step(self, action: Tensor) -> StepResult:
         """Advance one control step; worlds that ended are started anew."""
         task = self.task
+        self.faults.remember()
         outcome = task.step(action)
         done = outcome.terminated | outcome.truncated
         final_obs = task.observe()
@@ -51,6 +56,10 @@ class ImitationEnv:
             "activation": task.simulator.act.mean(-1),
             "invalid_worlds": outcome.invalid,
         }
+        # What a faulty world shows may be NaN, and would make every average NaN.
+        info = {name: value.masked_fill(outcome.invalid, 0) for name, value in info.items()}
+        info["invalid_worlds"] = outcome.invalid
+        info |= self.faults.notice()
         obs = final_obs
         # On CUDA the mask is not looked at: that would wait for the device.
         if self.device.type == "cuda" or bool(done.any()):
@@ -59,6 +68,10 @@ class ImitationEnv:
         return StepResult(
             obs, outcome.reward, outcome.terminated, outcome.truncated, final_obs, info
         )
+
+    def restart(self, mask: Tensor) -> None:
+        """Start new episodes in the worlds (nworld,) bool of `mask`."""
+        self._start(mask)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return everything that continues the environment exactly, random state included."""
@@ -74,4 +87,9 @@ class ImitationEnv:
         frame = torch.zeros_like(clip)
         if self._random_start:
             frame = self.task.library.sample_frames(clip, self._generator)
+        simulator = self.task.simulator
+        ranges = simulator.options.parameter_ranges
+        if ranges:
+            multipliers = draw(ranges, self.num_envs, self._generator)
+            simulator.set_parameters(mask, multipliers, check=False)
         self.task.place(mask, clip, frame)

@@ -41,6 +41,8 @@ def tag(name: str) -> str:
         return "Episode_Reward/" + name.removeprefix("info/reward_")
     if name.startswith("info/error_"):
         return "Tracking_Error/" + name.removeprefix("info/error_")
+    if name.startswith(("faults/", "overflow/")):
+        return name
     if name.startswith("evaluation/"):
         return "Evaluation/" + name.removeprefix("evaluation/")
     return "Metrics/" + name.removeprefix("info/")

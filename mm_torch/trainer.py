@@ -91,6 +91,8 @@ class Trainer:
                 self.save("last")  # from here on there is something to resume
             while self.iteration < last and not self._stop:
                 values = self._iterate()
+                for line in self.env.faults.dump(self.folder / "faults"):
+                    log.message(line)
                 due = config.evaluate_interval and self.iteration % config.evaluate_interval == 0
                 if due and self.iteration < self.iterations:
                     values |= self._evaluate(log, "latest")
@@ -138,6 +140,7 @@ class Trainer:
         progress = self.iteration / self.iterations
         rollout, self._obs, collected = self.agent.collect(self.env, self._obs)
         middle = time.perf_counter()
+        collected |= self.env.faults.counts(collected, self._per_iteration)
         learned = self.agent.update(rollout, progress)
         end = time.perf_counter()
         self.iteration += 1

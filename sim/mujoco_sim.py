@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from sim.embodiment import Embodiment
+from sim.faults import NONE, classify
 from sim.simulator import SimOptions, Simulator, apply_options, site_velocities, tree_roots
+from sim.world_parameters import WorldParameters, fields_of, host_array
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -49,6 +51,17 @@ class MujocoSim(Simulator):
         threads = min(self.options.threads or len(os.sched_getaffinity(0)), nworld)
         self._pool = ThreadPoolExecutor(threads)
         self._data = [mujoco.MjData(model) for _ in range(threads)]
+        # Worlds that differ need models that do: each thread writes a world's into one of its own.
+        self._models, self._bound = [model] * threads, [[] for _ in range(threads)]
+        ranges = self.options.parameter_ranges
+        if ranges:
+            arrays = {
+                name: torch.from_numpy(np.repeat(host_array(model, name)[None], nworld, axis=0))
+                for name in fields_of(model, ranges)
+            }
+            self.parameters = WorldParameters(model, ranges, arrays, nworld, self.device)
+            self._models = [copy.copy(model) for _ in range(threads)]
+            self._bound = [self.parameters.bind(own) for own in self._models]
         self._chunks = np.array_split(np.arange(nworld), threads)
         self._state = np.zeros((nworld, mujoco.mj_stateSize(model, _STATE)))
         mujoco.mj_getState(model, self._data[0], self._state[0], _STATE)
@@ -79,19 +92,20 @@ class MujocoSim(Simulator):
         self.site_vel = zeros(nsite, 6)
         self.muscle_length, self.muscle_velocity = zeros(model.nu), zeros(model.nu)
         self.muscle_force, self.touch = zeros(model.nu), zeros(len(embodiment.touch_addresses))
+        self.fault = torch.zeros(nworld, dtype=torch.uint8)
         self.invalid = torch.zeros(nworld, dtype=torch.bool)
-        self._run(lambda data, world: mujoco.mj_forward(model, data), np.arange(nworld))
+        self._run(self._compute, np.arange(nworld))
         self._publish()
 
     def step(self, excitations: Tensor) -> None:
         ctrl = excitations.detach().to(torch.float64).numpy()
         refresh = self.options.refresh_derived
 
-        def advance(data: mujoco.MjData, world: int) -> None:
+        def advance(model: mujoco.MjModel, data: mujoco.MjData, world: int) -> None:
             data.ctrl[:] = ctrl[world]
-            mujoco.mj_step(self.model, data, self.substeps)
+            mujoco.mj_step(model, data, self.substeps)
             if refresh:
-                _refresh_derived(self.model, data)
+                _refresh_derived(model, data)
 
         self._run(advance, np.arange(self.nworld))
         self._publish()
@@ -104,18 +118,20 @@ class MujocoSim(Simulator):
         velocities = qvel.detach().to(torch.float64).numpy()
         activations = None if act is None else act.detach().to(torch.float64).numpy()
 
-        def place(data: mujoco.MjData, world: int) -> None:
-            mujoco.mj_resetData(self.model, data)
+        def place(model: mujoco.MjModel, data: mujoco.MjData, world: int) -> None:
+            mujoco.mj_resetData(model, data)
             data.qpos[:], data.qvel[:] = positions[world], velocities[world]
             if activations is not None:
                 data.act[:] = data.ctrl[:] = activations[world]
-            mujoco.mj_forward(self.model, data)
+            self._compute(model, data, world)
 
         self._run(place, worlds)
         self._publish()
 
     def state_dict(self) -> dict[str, Tensor]:
         state = {"state": torch.from_numpy(self._state.copy())}
+        if self.parameters is not None:
+            state |= self.parameters.state_dict()
         return state | {name: torch.from_numpy(raw.copy()) for name, raw in self._raw.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -124,6 +140,7 @@ class MujocoSim(Simulator):
                 f"simulator state has shape {tuple(state['state'].shape)}, "
                 f"expected {self._state.shape}: it is of another body or number of worlds"
             )
+        self._load_parameters(state)
         self._state[:] = state["state"].numpy()
         for name, raw in self._raw.items():
             raw[:] = state[name].numpy()
@@ -132,21 +149,36 @@ class MujocoSim(Simulator):
     def close(self) -> None:
         self._pool.shutdown()
 
-    def _run(self, action, worlds: np.ndarray) -> None:
-        """Call action(data, world) on every world of `worlds`, each thread with its own MjData."""
+    def _compute(self, model: mujoco.MjModel, data: mujoco.MjData, world: int) -> None:
+        """Compute what is handed out of a world that was put into a state."""
+        if self.options.reset_touch:
+            mujoco.mj_forward(model, data)
+        else:
+            _refresh_derived(model, data)
+            data.sensordata[:] = 0.0
 
-        def work(data: mujoco.MjData, chunk: np.ndarray) -> None:
+    def _run(self, action, worlds: np.ndarray) -> None:
+        """Call action(model, data, world) on every world of `worlds`, each thread on its own."""
+
+        def work(
+            model: mujoco.MjModel,
+            bound: list[tuple[np.ndarray, np.ndarray]],
+            data: mujoco.MjData,
+            chunk: np.ndarray,
+        ) -> None:
             for world in chunk:
-                mujoco.mj_setState(self.model, data, self._state[world], _STATE)
-                action(data, world)
-                mujoco.mj_getState(self.model, data, self._state[world], _STATE)
+                for view, rows in bound:
+                    view[...] = rows[world]
+                mujoco.mj_setState(model, data, self._state[world], _STATE)
+                action(model, data, world)
+                mujoco.mj_getState(model, data, self._state[world], _STATE)
                 self._copy_out(data, world)
 
         chunks = (
             np.array_split(worlds, len(self._data)) if len(worlds) < self.nworld else self._chunks
         )
         # list() waits for the threads and raises what one of them raised.
-        list(self._pool.map(work, self._data, chunks))
+        list(self._pool.map(work, self._models, self._bound, self._data, chunks))
 
     def _copy_out(self, data: mujoco.MjData, world: int) -> None:
         raw, body = self._raw, self.embodiment
@@ -170,9 +202,8 @@ class MujocoSim(Simulator):
         self.muscle_length.copy_(raw["actuator_length"])
         self.muscle_velocity.copy_(raw["actuator_velocity"])
         self.muscle_force.copy_(raw["actuator_force"])
-        # A huge velocity is on its way to NaN; MuJoCo's own limit is 1e10.
-        finite = raw["qpos"].isfinite().all(-1) & raw["qvel"].isfinite().all(-1)
-        self.invalid.copy_(~finite | (raw["qvel"].abs() > 1e6).any(-1))
+        self.fault.copy_(classify(raw["qpos"], raw["qvel"], raw["act"]))
+        self.invalid.copy_(self.fault != NONE)
 
 
 def _refresh_derived(model: mujoco.MjModel, data: mujoco.MjData) -> None:

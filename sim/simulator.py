@@ -7,18 +7,24 @@ time, clone what must outlive the next step.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sim.embodiment import CONTROL_HZ, Embodiment
+from sim.world_parameters import WorldParameters, check_ranges
 
 
 @dataclass(frozen=True)
 class SimOptions:
-    """Options of a simulator; see cfg/schema.py for their meaning and defaults."""
+    """Options of a simulator; see cfg/schema.py for their meaning and defaults.
+
+    `parameter_ranges` switches on physical parameters that differ between worlds, by name (see
+    `sim.world_parameters.PARAMETERS`), with the lowest and highest multiplier of each.
+    """
 
     threads: int = 0
     timestep: float | None = None
@@ -29,6 +35,9 @@ class SimOptions:
     nconmax: int | None = None
     njmax: int | None = None
     lean: bool = True
+    reset_touch: bool = True
+    deterministic: bool = False
+    parameter_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Simulator(ABC):
@@ -49,8 +58,9 @@ class Simulator(ABC):
         muscle_velocity: (nworld, nu) lengthening velocities (m/s).
         muscle_force: (nworld, nu) muscle forces (N), negative when pulling.
         touch: (nworld, ntouch) foot touch forces (N) of the last physics substep.
-        invalid: (nworld,) bool, worlds whose last step gave a non-finite state or overflowed a
-            buffer. Their state must be reset before it is used.
+        fault: (nworld,) uint8, what went wrong in the last step: codes of `sim.faults.KINDS`.
+        invalid: (nworld,) bool, worlds with a fault. They must be reset before they are used.
+        parameters: the physical parameters of every world; None where none is switched on.
     """
 
     qpos: Tensor
@@ -64,13 +74,16 @@ class Simulator(ABC):
     muscle_velocity: Tensor
     muscle_force: Tensor
     touch: Tensor
+    fault: Tensor
     invalid: Tensor
+    parameters: WorldParameters | None = None
 
     def __init__(
         self, embodiment: Embodiment, nworld: int, device: torch.device, options: SimOptions
     ) -> None:
         if nworld < 1:
             raise ValueError(f"sim.nworld is {nworld}: expected at least one world")
+        check_ranges(options.parameter_ranges)
         self.embodiment = embodiment
         self.nworld = nworld
         self.device = device
@@ -96,7 +109,8 @@ class Simulator(ABC):
     def reset(self, mask: Tensor, qpos: Tensor, qvel: Tensor, act: Tensor | None = None) -> None:
         """Put the worlds of `mask` into a state; the others are untouched.
 
-        Derived quantities (sites, muscles, touch) of the reset worlds are those of the new state.
+        Derived quantities (sites, muscles, touch) of the reset worlds are those of the new state;
+        touch, which takes a solve of the contacts, is zero there if `options.reset_touch` is false.
 
         Args:
             mask: (nworld,) bool.
@@ -104,6 +118,41 @@ class Simulator(ABC):
             qvel: (nworld, nv).
             act: (nworld, nu) activations; zero if left out. Excitations are set to them.
         """
+
+    def set_parameters(
+        self, mask: Tensor, multipliers: Mapping[str, Tensor], check: bool = True
+    ) -> None:
+        """Change physical parameters of the worlds of `mask`, from the next step or reset on.
+
+        Args:
+            mask: (nworld,) bool.
+            multipliers: of the embodiment's own values, by parameter: (nworld,) or, for strength
+                and time constants, (nworld, nu); rows outside the mask are ignored. Parameters not
+                named keep their values.
+            check: look whether the values are within `options.parameter_ranges`: on CUDA this
+                waits for the device.
+
+        Raises:
+            ValueError: a parameter that is not switched on, a wrong shape, a value out of range.
+        """
+        if self.parameters is None:
+            raise ValueError(
+                "no parameter of this simulator differs between worlds: name those that shall in "
+                "SimOptions.parameter_ranges, as in {'mass': (0.8, 1.2)}"
+            )
+        self.parameters.set(mask, multipliers, check)
+
+    def _load_parameters(self, state: Mapping[str, Tensor]) -> None:
+        """Take the parameters from a state, which must have those that are switched on."""
+        own = {} if self.parameters is None else self.parameters.state_dict()
+        theirs = {name: value for name, value in state.items() if name.startswith("parameter.")}
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in theirs.items()}:
+            raise ValueError(
+                f"simulator state has parameters of worlds {sorted(theirs) or 'none'}, expected "
+                f"{sorted(own) or 'none'}: it was saved under another randomization"
+            )
+        if self.parameters is not None:
+            self.parameters.load_state_dict(state)
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 The fast simulator on CUDA, where a control step is one graph launch. On the CPU it is slow and
 serves to test. Results differ from MuJoCo C by float32 rounding; on CUDA, where contacts are
-ordered by atomics, two runs also differ from each other by it.
+ordered by atomics, two runs also differ from each other by it unless `options.deterministic`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import warp as wp
 from torch import Tensor
 
 from sim.embodiment import Embodiment
+from sim.faults import NONE, classify
 from sim.lean import lean_model
 from sim.simulator import SimOptions, Simulator, apply_options, site_velocities
 from sim.warp_buffers import OverflowMonitor, budgets
 from sim.warp_graph import WarpWork, can_capture
+from sim.world_parameters import WorldParameters, fields_of
 
 # A huge velocity is on its way to NaN; MuJoCo's own limit is 1e10.
 _MAX_SPEED = 1e6
@@ -33,6 +35,7 @@ _DERIVED = (
     "muscle_velocity",
     "muscle_force",
     "touch",
+    "fault",
     "invalid",
 )
 
@@ -84,10 +87,16 @@ class WarpSim(Simulator):
             # Loops that end on the device when all worlds have converged need CUDA 12.4.
             if self._wp_device.is_cuda:
                 self._model.opt.graph_conditional = wp.is_conditional_graph_supported()
+            self._model.opt.deterministic = self.options.deterministic
             self._data = mjw.make_data(host_model, nworld, nconmax=nconmax, njmax=njmax)
             self._reset_mask = wp.zeros(nworld, dtype=bool)
         # Up to here Warp used its own stream, from here on PyTorch's.
         wp.synchronize_device(self._wp_device)
+        ranges = self.options.parameter_ranges
+        if ranges:
+            # Before anything is captured: a graph keeps the addresses of its arrays.
+            arrays = _expand(self._model, fields_of(host_model, ranges), nworld)
+            self.parameters = WorldParameters(host_model, ranges, arrays, nworld, device)
         self._take_views()
         self._allocate_derived()
         self._find_ids(host_model)
@@ -133,13 +142,16 @@ class WarpSim(Simulator):
             (self.ctrl, activations),
         ):
             _write(target, value.detach().to(target.dtype), mask)
-        # All worlds go through the forward pass. Of the others it changes nothing that a step
+        # All worlds go through what is computed here. Of the others it changes nothing that a step
         # reads, and what it computes for them is not handed out.
         self._forward()
         self._publish(mask, self._monitor.poll())
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name.lstrip("_"): getattr(self, name).clone() for name in (*_STATE, *_DERIVED)}
+        own = {} if self.parameters is None else self.parameters.state_dict()
+        return own | {
+            name.lstrip("_"): getattr(self, name).clone() for name in (*_STATE, *_DERIVED)
+        }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         targets = {name.lstrip("_"): getattr(self, name) for name in (*_STATE, *_DERIVED)}
@@ -151,6 +163,7 @@ class WarpSim(Simulator):
                     f"simulator state {name!r} has shape {tuple(state[name].shape)}, "
                     f"expected {tuple(target.shape)}: it is of another body or number of worlds"
                 )
+        self._load_parameters(state)
         for name, target in targets.items():
             target.copy_(state[name])
 
@@ -159,24 +172,33 @@ class WarpSim(Simulator):
         del self._advance, self._clear, self._forward
 
     def _launch_step(self) -> None:
-        model, data = self._model, self._data
         for _ in range(self.substeps):
-            mjw.step(model, data)
+            mjw.step(self._model, self._data)
         if self.options.refresh_derived:
             # As in MujocoSim: what the environment reads, at the state after integration, contact
             # forces (touch) left at those of the last substep.
-            mjw.kinematics(model, data)
-            mjw.com_pos(model, data)
-            mjw.tendon(model, data)
-            mjw.transmission(model, data)
-            mjw.fwd_velocity(model, data)
-            mjw.fwd_actuation(model, data)
+            self._launch_derived()
+
+    def _launch_derived(self) -> None:
+        model, data = self._model, self._data
+        mjw.kinematics(model, data)
+        mjw.com_pos(model, data)
+        mjw.tendon(model, data)
+        mjw.transmission(model, data)
+        mjw.fwd_velocity(model, data)
+        mjw.fwd_actuation(model, data)
 
     def _launch_clear(self) -> None:
+        # Touch of the worlds concerned is zero from here on.
         mjw.reset_data(self._model, self._data, reset=self._reset_mask)
 
     def _launch_forward(self) -> None:
-        mjw.forward(self._model, self._data)
+        # Of what is handed out only touch takes more than what is recomputed after a step; the
+        # next step computes all of it anew.
+        if self.options.reset_touch and len(self.embodiment.touch_sensors):
+            mjw.forward(self._model, self._data)
+        else:
+            self._launch_derived()
 
     def _take_views(self) -> None:
         """Take tensors that share memory with the simulator's arrays, once."""
@@ -205,6 +227,7 @@ class WarpSim(Simulator):
         self.site_vel, self.touch = zeros(nsite, 6), zeros(len(body.touch_addresses))
         self.muscle_length, self.muscle_velocity = zeros(nu), zeros(nu)
         self.muscle_force = zeros(nu)
+        self.fault = torch.zeros(nworld, dtype=torch.uint8, device=self.device)
         self.invalid = torch.zeros(nworld, dtype=torch.bool, device=self.device)
 
     def _find_ids(self, host_model: mujoco.MjModel) -> None:
@@ -237,9 +260,8 @@ class WarpSim(Simulator):
         _write(self.muscle_velocity, self._velocity, mask)
         _write(self.muscle_force, self._force, mask)
         _write(self.touch, self._sensordata.index_select(1, self._touch_ids), mask)
-        # A NaN compares false, so this catches it too.
-        sound = self.qpos.isfinite().all(-1) & (self.qvel.abs() <= _MAX_SPEED).all(-1)
-        _write(self.invalid, ~sound | overflowed, mask)
+        _write(self.fault, classify(self.qpos, self.qvel, self.act, overflowed), mask)
+        self.invalid.copy_(self.fault != NONE)
 
 
 def _write(target: Tensor, value: Tensor, mask: Tensor | None) -> None:
@@ -247,3 +269,15 @@ def _write(target: Tensor, value: Tensor, mask: Tensor | None) -> None:
     if mask is not None:
         value = torch.where(mask.view(-1, *[1] * (target.dim() - 1)), value, target)
     target.copy_(value)
+
+
+def _expand(model: mjw.Model, fields: tuple[str, ...], nworld: int) -> dict[str, Tensor]:
+    """Give arrays of a model a row for each world, in place; return tensors that view them."""
+    views = {}
+    for name in fields:
+        owner = model.opt if name == "gravity" else model
+        shared = getattr(owner, name)
+        row = wp.to_torch(shared)[:1]
+        views[name] = row.repeat(nworld, *[1] * (row.dim() - 1))
+        setattr(owner, name, wp.from_torch(views[name], dtype=shared.dtype))
+    return views
