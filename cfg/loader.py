@@ -2,7 +2,8 @@
 
 Later sources win: schema defaults < MDP preset < the YAML file < ``key=value`` arguments. A preset
 named on the command line (``mdp=NAME``) was asked for last: it replaces what the file says of the
-observation, reward, termination, evaluation, reset and action.
+observation, reward, termination, evaluation, reset and action. An agent's preset (``agent=NAME``)
+comes after the file, too.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def load_config(arguments: Sequence[str], base: DictConfig | None = None) -> Dic
         UserError: unknown key, wrong type, missing file or value out of range.
     """
     values = parse_arguments(arguments)
-    name = values.pop("cfg", None)
+    name, agent = values.pop("cfg", None), values.pop("agent", None)
     if base is not None:
         if name is not None:
             raise UserError("cfg= cannot be combined with resume=: the run brings its own")
@@ -69,6 +70,10 @@ def load_config(arguments: Sequence[str], base: DictConfig | None = None) -> Dic
             raise UserError(f"cfg= is missing: give one of {', '.join(available())}, or a path")
         layers.append(_read_yaml(_find(name, "cfg", ""), name))
     overrides = _dotlist(values)
+    if agent is not None:
+        # Asked for on the command line: above what the file says.
+        body = values.get("embodiment") or OmegaConf.select(layers[0], "embodiment") or "bimanual"
+        layers.append(_preset(agent, body, "agents", "agent"))
     config = OmegaConf.structured(Config)
     for layer in (*layers, overrides):
         config = _merge(config, layer)
@@ -166,11 +171,11 @@ def _read_yaml(path: Path, name: str) -> DictConfig:
     return config
 
 
-def _preset(name: str, embodiment: str) -> DictConfig:
-    preset = _read_yaml(_find(name, "mdp", "mdp"), f"mdp {name}")
+def _preset(name: str, embodiment: str, folder: str = "mdp", what: str = "mdp") -> DictConfig:
+    preset = _read_yaml(_find(name, what, folder), f"{what} {name}")
     unknown = set(preset) - {"common", "fullbody", "bimanual"}
     if unknown:
-        raise UserError(f"mdp {name}: unknown section {sorted(unknown)[0]!r}")
+        raise UserError(f"{what} {name}: unknown section {sorted(unknown)[0]!r}")
     return OmegaConf.merge(preset.get("common") or {}, preset.get(embodiment) or {})
 
 

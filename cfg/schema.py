@@ -183,6 +183,7 @@ class NetworkConfig:
 
 @dataclass
 class AgentConfig:
+    name: str = opt("ppo", "the learner: ppo or world_model; agent=NAME also loads its preset")
     num_steps: int = opt(20, "control steps a world in each iteration")
     epochs: int = opt(1, "passes over the rollout")
     minibatch_size: int = opt(1280, "least samples of a gradient step; a pass has equal shares")
@@ -210,6 +211,36 @@ class AgentConfig:
     desired_kl: float | None = opt(None, "skip further epochs above this KL; null = never")
     reward_scaling: bool = opt(False, "divide rewards by the running std of the return")
     mixed_precision: bool = opt(False, "networks in bfloat16")
+
+
+@dataclass
+class WorldModelConfig:
+    num_steps: int = opt(32, "control steps a world in each iteration")
+    replay: int = opt(100_000, "real steps kept, over all worlds")
+    noise: float = opt(0.08, "standard deviation of excitation noise, real and imagined")
+    noise_correlation: float = opt(0.0, "correlation of the real noise from step to step")
+    model_hidden: list[int] = opt([384, 384, 384], "hidden widths of the dynamics model")
+    model_rank: int = opt(128, "rank of its term affine in the activations; 0 = none")
+    model_updates: int = opt(40, "one-step updates of the model an iteration")
+    model_batch: int = opt(512, "transitions of such an update")
+    window_updates: int = opt(4, "free-running updates of the model an iteration")
+    window_batch: int = opt(128, "windows of such an update")
+    window: int = opt(8, "steps of a window")
+    model_lr: float = opt(1e-3, "learning rate of the model")
+    horizon: int = opt(16, "imagined steps of a policy update")
+    policy_updates: int = opt(8, "policy updates an iteration")
+    policy_batch: int = opt(256, "imagined worlds of a policy update")
+    recent: int | None = opt(None, "imagination starts in the last so many steps; null = all kept")
+    policy_lr: float = opt(5e-4, "learning rate of the policy")
+    gamma: float = opt(0.99, "discount an imagined step")
+    average: float = opt(0.99, "decay of the policy's weight average, which acts; 0 = none")
+    state_grad_clip: float | None = opt(None, "bound of a state's gradient a world; null = none")
+    critic_weight: float = opt(0.0, "weight of the value at the horizon; 0 = no critic")
+    critic_lr: float = opt(1e-3, "learning rate of the critic")
+    gate: float = opt(0.0, "no policy update while the model's R2 on fresh steps is below this")
+    optimizer: str = opt("adam", "muon (hidden matrices by Muon) or adam")
+    lr_floor: float = opt(0.1, "last learning rates as a fraction of the first")
+    health_interval: int = opt(5, "iterations between measurements of the model's errors")
 
 
 @dataclass
@@ -252,6 +283,9 @@ class Config:
     reset: ResetConfig = section(ResetConfig, "where an episode starts")
     network: NetworkConfig = section(NetworkConfig, "policy and value networks")
     agent: AgentConfig = section(AgentConfig, "PPO")
+    world_model: WorldModelConfig = section(
+        WorldModelConfig, "the agent that learns a model of the body (agent=world_model)"
+    )
     run: RunConfig = section(RunConfig, "output and bookkeeping")
 
 
@@ -263,7 +297,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reset.start": ("random", "first"),
     "reset.activation": ("zero", "constant", "statics"),
     "network.residual": ("none", "fixed", "gated"),
+    "agent.name": ("ppo", "world_model"),
     "agent.optimizer": ("auto", "muon", "adam"),
+    "world_model.optimizer": ("muon", "adam"),
     "agent.schedule": ("linear", "constant"),
 }
 

@@ -58,10 +58,10 @@ class MeanExcitation:
             return mean
         spread = self._policy.gaussian.std.unsqueeze(-1) * self._nodes
         excitation = (MAPPINGS[self._mapping](mean.unsqueeze(-1) + spread) * self._weights).sum(-1)
-        return _INVERSES[self._mapping](excitation)
+        return INVERSES[self._mapping](excitation)
 
 
-_INVERSES: dict[str, Callable[[Tensor], Tensor]] = {
+INVERSES: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda excitation: excitation.clamp(1e-6, 1 - 1e-6).logit(),
     "linear": lambda excitation: 2 * excitation - 1,
 }

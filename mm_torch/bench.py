@@ -7,11 +7,8 @@ import os
 import platform
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import mujoco
 import torch
 from omegaconf import DictConfig
 
@@ -22,6 +19,8 @@ from mm_torch.build import make_embodiment, make_policy, make_ppo_config, make_t
 from mm_torch.command_line import run_command, split_arguments
 from mm_torch.env import ImitationEnv
 from mm_torch.motion_library import MotionLibrary
+from mm_torch.stage_clock import rate, wait
+from mm_torch.stage_times import STAGES, stage_times
 from mm_torch.table import format_table
 from sim.embodiment import Embodiment
 from sim.mujoco_sim import MujocoSim
@@ -40,21 +39,6 @@ to make the task with its simulator; the first number of worlds also pays for lo
 for compiling them where no cache has them.
 """
 PHASES = ("simulation", "environment", "training")
-SIMULATION = (
-    "kinematics", "tendon", "inertia", "collision", "constraint", "velocity", "actuation", "solve",
-    "integrate", "rest of simulation",
-)  # fmt: skip
-STAGES = (*SIMULATION, "observation", "reward", "reset", "rest of environment", "policy", "update")
-_TIMERS = {
-    "kinematics": ("POS_KINEMATICS",),
-    "inertia": ("POS_INERTIA",),
-    "collision": ("POS_COLLISION",),
-    "constraint": ("POS_MAKE", "POS_PROJECT"),
-    "velocity": ("VELOCITY",),
-    "actuation": ("ACTUATION",),
-    "solve": ("CONSTRAINT",),
-    "integrate": ("ADVANCE",),
-}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -127,15 +111,15 @@ def measure(
 
     start = time.perf_counter()
     simulate()
-    _wait(device)
+    wait(device)
     first_step = time.perf_counter() - start
     rates = {}
     for phase, action in zip(PHASES, (simulate, interact, train), strict=True):
         # Every phase starts on the reference: fallen bodies have other contacts, so other costs.
         obs = env.reset()
-        rates[f"{phase}_steps_per_second"] = round(_rate(action, seconds, device), 1)
+        rates[f"{phase}_steps_per_second"] = round(rate(action, seconds, device), 1)
     obs = env.reset()
-    stages, how = _stages(env, agent, simulate, train, seconds)
+    stages, how = stage_times(env, agent, simulate, train, seconds)
     record = {
         "embodiment": embodiment.name,
         "muscles": embodiment.model.nu,
@@ -151,146 +135,6 @@ def measure(
     }
     simulator.close()
     return record
-
-
-class StageClock:
-    """Adds up the time of nested stages, that of an inner one taken from the outer.
-
-    Attributes:
-        seconds: of each stage so far.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds: Counter[str] = Counter()
-        self._device = device
-        self._open: list[str] = []
-        self._last = 0.0
-
-    @contextmanager
-    def around(self, places: Iterable[tuple[object, str, str]]) -> Iterator[None]:
-        """Time the functions (owner, attribute, stage) while the block runs."""
-        saved = []
-        try:
-            for owner, name, stage in places:
-                own = name in vars(owner)
-                saved.append((owner, name, getattr(owner, name), own))
-                setattr(owner, name, self._timed(getattr(owner, name), stage))
-            yield
-        finally:
-            for owner, name, function, own in reversed(saved):
-                setattr(owner, name, function) if own else delattr(owner, name)
-
-    def _timed(self, function: Callable[..., object], stage: str) -> Callable[..., object]:
-        def wrapper(*args: object, **kwargs: object) -> object:
-            # A reset runs stages of the simulation: they are part of the reset.
-            if self._open and self._open[-1] == "reset":
-                return function(*args, **kwargs)
-            self._turn()
-            self._open.append(stage)
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self._turn()
-                self._open.pop()
-
-        return wrapper
-
-    def _turn(self) -> None:
-        """Book the time since the last turn on the stage that is open."""
-        _wait(self._device)
-        now = time.perf_counter()
-        if self._open:
-            self.seconds[self._open[-1]] += now - self._last
-        self._last = now
-
-
-def _stages(
-    env: ImitationEnv,
-    agent: PPO,
-    simulate: Callable[[], int],
-    train: Callable[[], int],
-    seconds: float,
-) -> tuple[dict[str, float], str]:
-    """Return seconds per control step of all worlds by stage, and how they were measured."""
-    task, device, worlds = env.task, env.device, env.num_envs
-    simulator = task.simulator
-    places = [
-        (simulator, "step", "rest of simulation"), (simulator, "reset", "reset"),
-        (task, "observe", "observation"), (task.reward, "terms", "reward"),
-        (task.reward, "penalty", "reward"), (task.reward, "total", "reward"),
-        (task, "termination", "reward"), (env, "step", "rest of environment"),
-        (agent, "collect", "policy"), (agent, "update", "update"),
-    ]  # fmt: skip
-    on_mujoco = isinstance(simulator, MujocoSim)
-    if not on_mujoco and device.type == "cpu":
-        from sim.warp_profile import stage_functions
-
-        places += stage_functions()
-    clock = StageClock(device)
-    with clock.around(places):
-        samples, _ = _repeat(train, seconds, device)
-    stages = {name: clock.seconds[name] * worlds / samples for name in STAGES}
-    whole = stages["rest of simulation"]
-    env.reset()
-    if on_mujoco:
-        how = "MuJoCo's timers; tendon and transmission by their share of it when called alone"
-        parts = {
-            name: share * whole
-            for name, share in mujoco_shares(simulator, simulate, seconds).items()
-        }
-    elif device.type == "cuda":
-        from sim.warp_profile import traced_stages
-
-        how = "event trace of the captured graph"
-        parts = traced_stages(simulator, steps=20)
-        parts.pop("rest", None)
-    else:
-        return stages, "a clock around each function, outside a graph, one by one"
-    stages |= parts
-    stages["rest of simulation"] = max(0.0, whole - sum(parts.values()))
-    return stages, how
-
-
-def mujoco_shares(
-    simulator: MujocoSim, simulate: Callable[[], int], seconds: float
-) -> dict[str, float]:
-    """Return the share of each stage in the time of `simulate`, which steps the simulator.
-
-    MuJoCo's own timers run in every thread's MjData. Its kinematics timer includes tendon paths
-    and moment arms: they get their shares in it, by timing them alone in the states at hand.
-    """
-    for data in simulator._data:
-        for timer in data.timer:
-            timer.duration = 0.0
-    _, wall = _repeat(simulate, seconds, simulator.device)
-    shares = {}
-    for stage, timers in _TIMERS.items():
-        indices = [int(getattr(mujoco.mjtTimer, f"mjTIMER_{timer}")) for timer in timers]
-        spent = sum(data.timer[i].duration for data in simulator._data for i in indices)
-        shares[stage] = spent / len(simulator._data) / wall
-    # The closing refresh calls the functions of the kinematics timer once more, without it.
-    refresh = 1.0 + simulator.options.refresh_derived / simulator.substeps
-    positions, alone = shares.pop("kinematics") * refresh, _kinematics_alone(simulator)
-    for stage, spent in alone.items():
-        shares[stage] = shares.get(stage, 0.0) + positions * spent / sum(alone.values())
-    return shares
-
-
-def _kinematics_alone(simulator: MujocoSim) -> dict[str, float]:
-    """Return the seconds of what MuJoCo's kinematics timer covers, over some of the worlds."""
-    model, data, spent = simulator.model, mujoco.MjData(simulator.model), Counter()
-    for state in simulator.state_dict()["state"][:16].numpy():
-        mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-        for stage, names in (
-            ("kinematics", ("mj_kinematics", "mj_comPos", "mj_camlight", "mj_flex")),
-            ("tendon", ("mj_tendon",)),
-            ("actuation", ("mj_transmission",)),
-        ):
-            start = time.perf_counter()
-            for name in names:
-                getattr(mujoco, name)(model, data)
-            spent[stage] += time.perf_counter() - start
-    return spent
 
 
 def _costs(env: ImitationEnv, agent: PPO) -> dict[str, object]:
@@ -339,30 +183,6 @@ def _print(records: Sequence[dict]) -> None:
         (stage, *(f"{1000 * row['stage_seconds_per_step'][stage]:.3f}" for row in records))
         for stage in STAGES
     ]))  # fmt: skip
-
-
-def _rate(action: Callable[[], int], seconds: float, device: torch.device) -> float:
-    """Return control steps a second of an action that says how many it made."""
-    action()
-    count, elapsed = _repeat(action, seconds, device)
-    return count / elapsed
-
-
-def _repeat(action: Callable[[], int], seconds: float, device: torch.device) -> tuple[int, float]:
-    """Repeat an action for at least `seconds`; return how many steps it made, and the time."""
-    _wait(device)
-    start, count = time.perf_counter(), 0
-    while True:
-        count += action()
-        _wait(device)
-        elapsed = time.perf_counter() - start
-        if elapsed >= seconds:
-            return count, elapsed
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _machine(device: torch.device) -> str:

@@ -7,8 +7,11 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from agents import ActorCritic, PPOConfig
+from agents import PPO, ActorCritic, PPOConfig
+from agents.world_model import WorldModelAgent, WorldModelConfig
 from cfg import UserError
+from mm_torch.action import INVERSES, MAPPINGS
+from mm_torch.imagined_task import ImaginedImitation
 from mm_torch.motion_library import MotionLibrary
 from mm_torch.randomization import parameter_ranges, weakened_body
 from mm_torch.task import ImitationTask
@@ -115,6 +118,7 @@ def make_ppo_config(config: DictConfig, worlds: int) -> PPOConfig:
         UserError: a value out of range.
     """
     settings = OmegaConf.to_container(config.agent)
+    settings.pop("name")
     samples = settings["num_steps"] * worlds
     most = max(1, samples // settings.pop("minibatch_size"))
     if settings["optimizer"] == "auto":
@@ -124,3 +128,31 @@ def make_ppo_config(config: DictConfig, worlds: int) -> PPOConfig:
         return PPOConfig(**settings)
     except ValueError as error:
         raise UserError(f"agent: {error}") from error
+
+
+def make_agent(config: DictConfig, task: ImitationTask) -> PPO | WorldModelAgent:
+    """Return the untrained agent that a configuration asks for.
+
+    Raises:
+        UserError: settings out of range, or terms that the agent cannot do with.
+    """
+    worlds = task.simulator.nworld
+    policy = make_policy(config, task)
+    if config.agent.name == "ppo":
+        return PPO(policy, make_ppo_config(config, worlds), worlds, seed=config.seed)
+    mapping = config.action.mapping
+    if mapping not in INVERSES:
+        raise UserError(
+            f"action.mapping={mapping}: agent=world_model needs one of {', '.join(INVERSES)}"
+        )
+    settings = OmegaConf.to_container(config.world_model)
+    settings["model_hidden"] = tuple(settings["model_hidden"])
+    try:
+        hyperparameters = WorldModelConfig(**settings)
+    except ValueError as error:
+        raise UserError(f"world_model: {error}") from error
+    imagined = ImaginedImitation(task, OmegaConf.to_object(config.observation))
+    return WorldModelAgent(
+        policy, make_policy(config, task), imagined.physics, imagined, hyperparameters, worlds,
+        excite=MAPPINGS[mapping], unexcite=INVERSES[mapping], seed=config.seed,
+    )  # fmt: skip

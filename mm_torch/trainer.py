@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from agents import PPO
 from cfg import UserError
 from mm_torch.action import MeanExcitation
-from mm_torch.build import make_embodiment, make_policy, make_ppo_config, make_task
+from mm_torch.build import make_agent, make_embodiment, make_task
 from mm_torch.checkpoint import check_embodiment, save_checkpoint
 from mm_torch.env import ImitationEnv
 from mm_torch.evaluation import evaluate, summarize
@@ -52,13 +51,12 @@ class Trainer:
             check_embodiment(folder, checkpoint, self.embodiment)
         self.task = make_task(config, self.embodiment)
         self.env = ImitationEnv(self.task, seed=config.seed, start=config.reset.start)
-        policy = make_policy(config, self.task)
-        worlds = self.env.num_envs
-        self.agent = PPO(policy, make_ppo_config(config, worlds), worlds, seed=config.seed)
+        self.agent = make_agent(config, self.task)
         self._evaluation_task = None
         self.iteration, self.elapsed, self.best = 0, 0.0, -math.inf
         self.evaluations: dict[str, dict[str, float]] = {}
-        per_iteration = self.env.num_envs * config.agent.num_steps
+        learner = config.agent if config.agent.name == "ppo" else config.world_model
+        per_iteration = self.env.num_envs * learner.num_steps
         self.iterations = math.ceil(config.total_steps / per_iteration)
         self._per_iteration = per_iteration
         self._stop = False
@@ -183,8 +181,14 @@ class Trainer:
             f"reward {values['reward'] / maximum:.3f} of 1  "
             f"return {values.get('episode_return', math.nan):.1f}  "
             f"length {length if length is not None else math.nan:.0f}  "
-            f"std {values['mean_std']:.2f}  left {duration(left)}"
+            f"{self._quality(values)}  left {duration(left)}"
         )
+
+    @staticmethod
+    def _quality(values: dict[str, float]) -> str:
+        if "mean_std" in values:
+            return f"std {values['mean_std']:.2f}"
+        return f"model R2 {values.get('model_r2', math.nan):.2f}"
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         if "env" not in checkpoint:

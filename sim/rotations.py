@@ -72,7 +72,7 @@ def quat_angle(a: Tensor, b: Tensor) -> Tensor:
 
 def quat_conjugate(quat: Tensor) -> Tensor:
     """Return the inverse of unit quaternions (..., 4)."""
-    return quat * quat.new_tensor([1.0, -1.0, -1.0, -1.0])
+    return torch.cat((quat[..., :1], -quat[..., 1:]), dim=-1)
 
 
 def quat_multiply(a: Tensor, b: Tensor) -> Tensor:

@@ -13,9 +13,10 @@ from torch import Tensor
 from sim.embodiment import Embodiment
 from sim.simulator import SimOptions
 
-#: (nconmax, njmax) of each embodiment, without and with fingers. Under random excitations standing
-#: bodies needed up to 120 and 158 rows, bodies thrown on the floor 182 and 459 rows, with 24
-#: candidate contacts; arms 36 and 64 rows, with 3. The rest is head-room.
+#: (nconmax, njmax) of each embodiment, without and with fingers. Under random excitations bodies on
+#: reference motions (with fingers, in sampled poses) needed up to 113 and 103 rows, bodies thrown
+#: on the floor 272 and 342 rows with 67 and 61 candidate contacts; arms 45 and 94 rows with 12 and
+#: 14. Measured by `python -m benchmarks.buffers`, see docs/simulation.md. The rest is head-room.
 _BUDGETS = {
     ("fullbody", False): (96, 320),
     ("fullbody", True): (128, 640),

@@ -1,8 +1,8 @@
-"""How far WarpSim is from MujocoSim after one control step from the same states."""
+"""How far WarpSim is from MujocoSim after control steps from the same states."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from sim.embodiment import Embodiment
 from sim.mujoco_sim import MujocoSim
-from sim.simulator import Simulator
+from sim.simulator import SimOptions, Simulator
 
 _SPEED = 0.5  # standard deviation of sampled joint velocities (rad/s)
 _CLEARANCE = (-0.002, 0.01)  # height of the lowest geom above the floor (m)
@@ -65,13 +65,13 @@ def sample_states(embodiment: Embodiment, count: int, rng: np.random.Generator) 
     if embodiment.has_root:
         qvel[:, :6] = rng.normal(0.0, _SPEED, (count, 6))
         for row in qpos:
-            row[2] += rng.uniform(*_CLEARANCE) - _height(embodiment, row)
+            row[2] += rng.uniform(*_CLEARANCE) - floor_clearance(embodiment, row)
     qvel = couplings.complete_qvel(qpos, qvel)
     return states_of(qpos, qvel, model.nu, rng)
 
 
-def _height(embodiment: Embodiment, qpos: np.ndarray) -> float:
-    """Return the height (m) of the lowest colliding geom above the floor."""
+def floor_clearance(embodiment: Embodiment, qpos: np.ndarray) -> float:
+    """Return the height (m) of the lowest colliding geom above the floor, of qpos (nq,)."""
     model = embodiment.model
     data = mujoco.MjData(model)
     data.qpos[:] = qpos
@@ -84,7 +84,7 @@ def _height(embodiment: Embodiment, qpos: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Parity:
-    """Absolute differences between two simulators after one control step.
+    """Absolute differences between two simulators after a control step.
 
     Attributes:
         qpos: (n, nq) positions (rad, m, quaternion entries).
@@ -136,25 +136,65 @@ def compare_step(simulator: Simulator, states: States, threads: int = 1) -> Pari
         states: at least one.
         threads: of MujocoSim.
     """
+    return compare_steps(simulator, states, states.excitations.unsqueeze(0), threads)[0]
+
+
+def compare_steps(
+    simulator: Simulator,
+    states: States,
+    excitations: torch.Tensor,
+    threads: int = 1,
+    options: SimOptions | None = None,
+) -> list[Parity]:
+    """Take control steps with `simulator` and with MujocoSim under the same excitations.
+
+    Neither is put back in between: what differs after a step goes into the next.
+
+    Args:
+        simulator: what to test. The states are taken in batches of its world count.
+        states: where the n worlds start, at least one.
+        excitations: (steps, n, nu), in place of those of `states`.
+        threads: of MujocoSim.
+        options: of MujocoSim; those of `simulator` if None. Others show what options change.
+
+    Returns:
+        The differences after each step. A state that was invalid once stays invalid.
+    """
     body = simulator.embodiment
-    reference = MujocoSim(body, simulator.nworld, simulator.options, dtype=torch.float64)
-    rows = [[], [], [], []]
+    options = replace(options or simulator.options, threads=threads)
+    reference = MujocoSim(body, simulator.nworld, options, dtype=torch.float64)
+    gaps: dict[str, list[list[np.ndarray]]] = {
+        name: [[] for _ in excitations] for name in ("qpos", "act", "muscle_force", "invalid")
+    }
     for start in range(0, len(states), simulator.nworld):
         # The last batch is filled up with its first states, which are then left out.
         chosen = torch.arange(start, min(start + simulator.nworld, len(states)))
         filled = chosen[torch.arange(simulator.nworld) % len(chosen)]
+        everywhere = torch.ones(simulator.nworld, dtype=torch.bool)
         for sim in (simulator, reference):
-            batch = [part[filled].to(sim.device) for part in vars(states).values()]
-            everywhere = torch.ones(simulator.nworld, dtype=torch.bool, device=sim.device)
-            sim.reset(everywhere, *batch[:3])
-            sim.step(batch[3])
-        invalid = simulator.invalid.cpu() | reference.invalid
-        for row, name in zip(rows, ("qpos", "act", "muscle_force"), strict=False):
-            gap = (getattr(simulator, name).cpu().double() - getattr(reference, name)).abs()
-            row.append(gap.masked_fill(invalid[:, None], 0.0)[: len(chosen)].numpy())
-        rows[3].append(invalid[: len(chosen)].numpy())
+            batch = [part[filled].to(sim.device) for part in (states.qpos, states.qvel, states.act)]
+            sim.reset(everywhere.to(sim.device), *batch)
+        invalid = torch.zeros_like(everywhere)
+        for step, excitation in enumerate(excitations):
+            for sim in (simulator, reference):
+                sim.step(excitation[filled].to(sim.device))
+            invalid = invalid | simulator.invalid.cpu() | reference.invalid
+            for name in ("qpos", "act", "muscle_force"):
+                gap = (getattr(simulator, name).cpu().double() - getattr(reference, name)).abs()
+                gap = gap.masked_fill(invalid[:, None], 0.0)
+                gaps[name][step].append(gap[: len(chosen)].numpy())
+            gaps["invalid"][step].append(invalid[: len(chosen)].numpy())
     reference.close()
-    qpos, act, force, invalid = (np.concatenate(row) for row in rows)
+    peak = np.maximum(body.model.actuator_gainprm[:, 2], 1.0)
+    rows = [[np.concatenate(parts) for parts in steps] for steps in gaps.values()]
+    return [
+        Parity(qpos, act, force / peak, invalid, _joint_of(body), body.muscle_names)
+        for qpos, act, force, invalid in zip(*rows, strict=True)
+    ]
+
+
+def _joint_of(body: Embodiment) -> tuple[str, ...]:
+    """Return the name of the joint that each entry of qpos belongs to."""
     model = body.model
     joint_of = [""] * model.nq
     sizes = {mujoco.mjtJoint.mjJNT_FREE: 7, mujoco.mjtJoint.mjJNT_BALL: 4}
@@ -162,5 +202,4 @@ def compare_step(simulator: Simulator, states: States, threads: int = 1) -> Pari
         address = model.jnt_qposadr[joint]
         for entry in range(address, address + sizes.get(model.jnt_type[joint], 1)):
             joint_of[entry] = name
-    peak = np.maximum(model.actuator_gainprm[:, 2], 1.0)
-    return Parity(qpos, act, force / peak, invalid, tuple(joint_of), body.muscle_names)
+    return tuple(joint_of)

@@ -59,8 +59,6 @@ class WorldModelConfig:
     optimizer: OptimizerKind = "adam"
     # Fraction of the learning rates left at the end of training.
     lr_floor: float = 0.1
-    # Weight of the mean squared excitation in the policy's loss.
-    excitation_cost: float = 0.0
     # Iterations between measurements of the model's error over many steps.
     health_interval: int = 5
 
@@ -74,7 +72,7 @@ class WorldModelConfig:
         for name in positive:
             require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("model_updates", "window_updates", "policy_updates", "model_rank", "noise",
-                     "critic_weight", "excitation_cost"):  # fmt: skip
+                     "critic_weight"):  # fmt: skip
             require(getattr(self, name) >= 0, name, "at least 0")
         for name in ("model_lr", "policy_lr", "critic_lr"):
             require(getattr(self, name) > 0, name, "positive")

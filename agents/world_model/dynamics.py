@@ -72,7 +72,16 @@ class DynamicsModel(nn.Module):
     @property
     def scale(self) -> Tensor:
         """(velocity_dim,) standard deviation of the changes: the unit of predictions."""
-        return (self.outputs.var + self.outputs.eps).sqrt().float()
+        return (self.outputs.var + self.outputs.eps).sqrt().to(self._dtype)
+
+    @property
+    def offset(self) -> Tensor:
+        """(velocity_dim,) mean of the changes."""
+        return self.outputs.mean.to(self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.network.head.weight.dtype
 
     def predict(self, features: Tensor, mean_act: Tensor) -> Tensor:
         """Return normalised changes (..., velocity_dim)."""
@@ -85,13 +94,13 @@ class DynamicsModel(nn.Module):
     def target(self, state: ModelState, after: ModelState) -> Tensor:
         """Return the normalised changes (..., velocity_dim) of real transitions."""
         change = self.physics.change(state.position, state.velocity, after.velocity)
-        return (change - self.outputs.mean.float()) / self.scale
+        return (change - self.offset) / self.scale
 
     def step(self, state: ModelState, excitation: Tensor) -> ModelState:
         """Advance states (B, ...) by one control step under excitations (B, nu)."""
         mean_act, act = self.physics.activate(state.act, excitation)
         features = self.physics.features(state.position, state.velocity)
-        change = self.predict(features, mean_act) * self.scale + self.outputs.mean.float()
+        change = self.predict(features, mean_act) * self.scale + self.offset
         position, velocity = self.physics.integrate(state.position, state.velocity, change)
         return ModelState(position, velocity, act)
 

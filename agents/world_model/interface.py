@@ -60,8 +60,11 @@ class Goal(NamedTuple):
 class ImaginedTask(Protocol):
     """The task as a differentiable function of imagined states."""
 
-    def snapshot(self) -> tuple[ModelState, Goal]:
-        """The real worlds as they are now; copies."""
+    maximum: float
+    """Reward of a perfect step in the environment's units."""
+
+    def snapshot(self) -> tuple[ModelState, Goal, Tensor]:
+        """The real worlds as they are now, and their last excitations (N, nu); copies."""
         ...
 
     def plan(self, goal: Goal, steps: int) -> Any:

@@ -11,6 +11,8 @@ import torch
 from cfg import UserError
 from mm_torch import bench
 from mm_torch.command_line import run_command
+from mm_torch.stage_clock import StageClock
+from mm_torch.stage_times import SIMULATION, STAGES, mujoco_shares
 from sim.embodiment import Embodiment
 from sim.mujoco_sim import MujocoSim
 from sim.simulator import SimOptions
@@ -32,7 +34,7 @@ def _check_row(row: dict, nworld: int) -> None:
     for phase in bench.PHASES:
         assert row[f"{phase}_steps_per_second"] > 0
     stages = row["stage_seconds_per_step"]
-    assert tuple(stages) == bench.STAGES
+    assert tuple(stages) == STAGES
     # "reset" is zero while no episode ends, everything else takes time.
     assert all(seconds > 0 for name, seconds in stages.items() if name != "reset")
     assert row["startup_seconds"] > 0 and row["first_step_seconds"] > 0
@@ -48,7 +50,7 @@ def test_sweep_on_mujoco(embodiment: str, capsys: pytest.CaptureFixture) -> None
         assert row["simulator"] == "MujocoSim" and row["embodiment"] == embodiment
         assert "launches_per_step" not in row
         assert "MuJoCo's timers" in row["stages_measured_by"]
-    for stage in bench.STAGES:
+    for stage in STAGES:
         assert any(line.startswith(stage) for line in lines), stage
 
 
@@ -86,9 +88,9 @@ def test_mujoco_shares_are_parts_of_the_step(bimanual: Embodiment) -> None:
         simulator.step(excitations)
         return 2
 
-    shares = bench.mujoco_shares(simulator, simulate, 0.2)
+    shares = mujoco_shares(simulator, simulate, 0.2)
     simulator.close()
-    assert set(shares) == set(bench.SIMULATION) - {"rest of simulation"}
+    assert set(shares) == set(SIMULATION) - {"rest of simulation"}
     assert all(share > 0 for share in shares.values())
     # One thread, so nothing runs beside the timers; the refresh is extrapolated, hence the slack.
     assert 0.3 < sum(shares.values()) < 1.05
@@ -109,7 +111,7 @@ def test_clock_gives_an_inner_stage_its_own_time() -> None:
         def reset(self) -> None:
             self.inner()
 
-    work, clock = Work(), bench.StageClock(torch.device("cpu"))
+    work, clock = Work(), StageClock(torch.device("cpu"))
     places = [(work, name, name) for name in ("outer", "inner", "reset")]
     start = time.perf_counter()
     with clock.around(places):
@@ -127,7 +129,7 @@ def test_clock_puts_functions_back_after_an_error() -> None:
         def fail(self) -> None:
             raise ZeroDivisionError
 
-    work, clock = Work(), bench.StageClock(torch.device("cpu"))
+    work, clock = Work(), StageClock(torch.device("cpu"))
     with pytest.raises(ZeroDivisionError), clock.around([(work, "fail", "a")]):
         work.fail()
     assert not vars(work)

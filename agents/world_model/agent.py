@@ -1,0 +1,317 @@
+"""The world-model agent: learn how the body moves, then to move by differentiating through that.
+
+SuperTrack (Fussell, Bergamin & Holden 2021) on muscles: real steps fit a model of the dynamics, and
+the policy follows the gradient of the task's own reward through short rollouts imagined in it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agents.episodes import EpisodeTracker
+from agents.exploration import CorrelatedNoise
+from agents.metrics import Metrics
+from agents.optimizers import PolicyOptimizer
+from agents.policy import ActorCritic
+from agents.schedule import linear_schedule
+from agents.vec_env import VecEnv
+from agents.world_model.config import WorldModelConfig
+from agents.world_model.dynamics import DynamicsModel
+from agents.world_model.fitting import (
+    WeightAverage,
+    explained,
+    one_step_loss,
+    open_loop_errors,
+    window_loss,
+)
+from agents.world_model.imagine import Imagined, imagine
+from agents.world_model.interface import ImaginedTask, ModelState, Physics
+from agents.world_model.replay import Replay
+
+_LAMBDA = 0.95  # of the critic's targets
+_HORIZONS = (1, 8, 16, 32)
+
+
+class WorldModelAgent:
+    """Alternates ``collect`` and ``update``, as PPO does, on the device the policy lives on.
+
+    Attributes:
+        policy: the weight average of the policy, which acts and is evaluated.
+        learner: the policy that is trained.
+        model: the dynamics.
+    """
+
+    def __init__(
+        self,
+        learner: ActorCritic,
+        average: ActorCritic,
+        physics: Physics,
+        task: ImaginedTask,
+        config: WorldModelConfig,
+        num_envs: int,
+        *,
+        excite: Callable[[Tensor], Tensor],
+        unexcite: Callable[[Tensor], Tensor],
+        seed: int = 0,
+    ) -> None:
+        """Make the agent.
+
+        Args:
+            learner, average: two policies of the same shape; the second takes the first's weights.
+            physics: the known part of the dynamics.
+            task: the task for imagined states.
+            config: hyperparameters.
+            num_envs: worlds N.
+            excite: raw action to excitation, and ``unexcite`` back.
+            seed: of noise, model weights and batches.
+        """
+        self.config, self.num_envs = config, num_envs
+        self.learner, self.policy, self.task = learner, average, task
+        self.device = next(learner.parameters()).device
+        self.model = DynamicsModel(
+            physics, config.model_hidden, config.model_rank, torch.Generator().manual_seed(seed)
+        ).to(self.device)
+        self._average = WeightAverage(learner, average, config.average)
+        average.requires_grad_(False)
+        self.replay = Replay(config.replay, num_envs)
+        self.episodes = EpisodeTracker(num_envs).to(self.device)
+        self.noise = CorrelatedNoise(num_envs, physics.control_dim, config.noise_correlation)
+        self.noise.to(self.device)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self._excite, self._unexcite = excite, unexcite
+        kind = config.optimizer
+        self._optimizers = {
+            "model": PolicyOptimizer(
+                self.model.parameters(), self.model.hidden_matrices(), kind=kind,
+                lr=config.model_lr, muon_lr=config.model_lr,
+            ),
+            "policy": PolicyOptimizer(
+                learner.actor.parameters(), learner.actor.hidden_matrices(), kind=kind,
+                lr=config.policy_lr, muon_lr=config.policy_lr,
+            ),
+            "critic": PolicyOptimizer(learner.critic.parameters(), lr=config.critic_lr),
+        }  # fmt: skip
+        self.iteration = 0
+
+    def warm_start_normalizer(self, obs: Tensor) -> None:
+        """Give the observation statistics a first (..., obs_dim) sample."""
+        self.learner.normalizer.update(obs)
+        self.policy.normalizer.load_state_dict(self.learner.normalizer.state_dict())
+
+    @torch.no_grad()
+    def collect(self, env: VecEnv, obs: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """Act for ``num_steps`` from the (N, obs_dim) observation ``obs``.
+
+        Returns the observations seen (T, N, obs_dim), the next one and statistics (those of PPO).
+        """
+        metrics, seen = Metrics(self.device), []
+        for _ in range(self.config.num_steps):
+            state, goal, last = self.task.snapshot()
+            mean = self._excite(self.policy.mean_action(obs))
+            noise = self.config.noise * self.noise.sample(self.generator)
+            excitation = (mean + noise).clamp(0.0, 1.0)
+            result = env.step(self._unexcite(excitation))
+            done = result.terminated | result.truncated
+            self.replay.add(state, goal, excitation, last, result.reward, done)
+            seen.append(obs)
+            metrics.add("reward", result.reward)
+            metrics.add("terminated", result.terminated)
+            metrics.add("truncated", result.truncated)
+            metrics.add("excitation", excitation)
+            self.episodes.update(result.reward, done, metrics)
+            self.noise.restart(done)
+            for name, diagnostic in result.info.items():
+                metrics.add(f"info/{name}", diagnostic)
+            obs = self.policy.normalizer.fill_nonfinite(result.obs)
+        return torch.stack(seen), obs, metrics.to_floats()
+
+    def update(self, seen: Tensor, progress: float = 0.0) -> dict[str, float]:
+        """Fit the model and improve the policy, ``progress`` in [0, 1] through training.
+
+        Returns the model's R2 on the fresh steps before it learns from them, losses, gradient
+        norms, and now and then its errors over many steps (see docs/world_model.md).
+        """
+        config, metrics = self.config, Metrics(self.device)
+        scale = linear_schedule(progress, config.lr_floor)
+        for optimizer in self._optimizers.values():
+            optimizer.set_lr_scale(scale)
+        known = self.model.outputs.count > 0
+        self._study_fresh_steps(len(seen), metrics, known)
+        self.learner.normalizer.update(seen)
+        self.model.requires_grad_(True)
+        self._fit_model(metrics)
+        self.model.requires_grad_(False)
+        trusted = self._trusted(metrics)
+        for _ in range(config.policy_updates if trusted else 0):
+            self._improve_policy(metrics)
+            self._average.update()
+        if self.iteration % config.health_interval == 0:
+            self._examine(metrics)
+        self.iteration += 1
+        metrics.add("learning_rate", scale * config.policy_lr)
+        metrics.add("policy_trusted_model", float(trusted))
+        return metrics.to_floats()
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot of everything that training depends on, except the environment."""
+        parts = {name: _copies(getattr(self, name)) for name in self._MODULES}
+        return parts | {
+            "optimizers": {k: v.state_dict() for k, v in self._optimizers.items()},
+            "replay": self.replay.state_dict(),
+            "generator": {"device": self.device.type, "state": self.generator.get_state()},
+            "averaged": self._average.updates,
+            "iteration": self.iteration,
+        }
+
+    _MODULES = ("policy", "learner", "model", "episodes", "noise")
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a snapshot of the same networks, settings and number of worlds.
+
+        Raises:
+            ValueError: the number of worlds, the memory's size or an optimiser differs.
+            RuntimeError: the networks differ.
+        """
+        if "learner" not in state:
+            raise ValueError("the snapshot is not of a world-model agent")
+        self.replay.load_state_dict(state["replay"])
+        for name in self._MODULES:
+            getattr(self, name).load_state_dict(state[name])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self._average.updates, self.iteration = state["averaged"], state["iteration"]
+        if state["generator"]["device"] == self.device.type:
+            self.generator.set_state(state["generator"]["state"].cpu())
+        else:
+            warnings.warn("the random state of another device type is not restored", stacklevel=2)
+
+    def _study_fresh_steps(self, steps: int, metrics: Metrics, known: Tensor) -> None:
+        """Judge the model on steps it has not learnt from, then take in their statistics."""
+        rows = torch.arange(self.replay.filled - steps, self.replay.filled - 1, device=self.device)
+        rows = rows.repeat_interleave(self.num_envs)
+        worlds = torch.arange(self.num_envs, device=self.device).repeat(steps - 1)
+        states, excitation, weight = self.replay.window(rows, worlds, 1)
+        state, after = (states.map(lambda part, i=i: part[i]) for i in (0, 1))
+        ended = weight[0].unsqueeze(-1) == 0
+        # Rows that are not finite are left out of statistics.
+        velocity = after.velocity.masked_fill(ended, torch.nan)
+        r2 = explained(self.model, state, excitation[0], after, weight[0])
+        metrics.add("model_r2", r2.mean(), weight=known.double())
+        metrics.add("model_r2_worst", r2.min(), weight=known.double())
+        self.model.fit_statistics(state, excitation[0], after._replace(velocity=velocity))
+
+    def _trusted(self, metrics: Metrics) -> bool:
+        if not self.config.gate:
+            return True
+        return metrics.to_floats().get("model_r2", -1.0) >= self.config.gate
+
+    def _fit_model(self, metrics: Metrics) -> None:
+        config, replay = self.config, self.replay
+        every = max(1, config.model_updates // max(1, config.window_updates))
+        for update in range(config.model_updates):
+            rows, worlds = replay.draw(config.model_batch, 1, self.generator)
+            states, excitation, weight = replay.window(rows, worlds, 1)
+            state, after = (states.map(lambda part, i=i: part[i]) for i in (0, 1))
+            loss = one_step_loss(self.model, state, excitation[0], after, weight[0])
+            metrics.add("model_loss", loss.detach())
+            self._descend("model", loss, metrics)
+            if config.window_updates and update % every == every - 1:
+                if replay.filled <= config.window + 1:
+                    continue
+                rows, worlds = replay.draw(config.window_batch, config.window, self.generator)
+                loss = window_loss(self.model, *replay.window(rows, worlds, config.window))
+                metrics.add("window_loss", loss.detach())
+                self._descend("model", loss, metrics)
+
+    def _improve_policy(self, metrics: Metrics) -> None:
+        """Follow the gradient of the reward through the model."""
+        config = self.config
+        rows, worlds = self.replay.draw(config.policy_batch, 1, self.generator, config.recent)
+        shape = (config.horizon, config.policy_batch, self.model.physics.control_dim)
+        noise = torch.randn(shape, generator=self.generator, device=self.device)
+        path = self._imagine(rows, worlds, config.noise * noise, self.learner)
+        discount = config.gamma ** torch.arange(config.horizon, device=self.device)
+        gain = (path.reward * path.inside * discount.unsqueeze(1)).sum(0)
+        most = discount.sum()
+        if config.critic_weight:
+            end = config.gamma**config.horizon / (1.0 - config.gamma) * config.critic_weight
+            value = self.learner.value(path.observations[-1])
+            gain = gain + end * value * path.alive[-1] * path.inside[-1]
+            most = most + end
+        loss = -(gain / most).mean()
+        self._descend("policy", loss, metrics)
+        metrics.add("imagined_gain", -loss.detach())
+        metrics.add("state_grad_first", path.state_grad_norm[0])
+        metrics.add("state_grad_last", path.state_grad_norm[-1])
+        metrics.add("state_grad_clipped", path.clipped)
+        if config.critic_weight:
+            self._fit_critic(path, metrics)
+
+    def _fit_critic(self, path: Imagined, metrics: Metrics) -> None:
+        """Regress the value on the imagined TD(lambda) returns, in units of the best return."""
+        gamma, observations = self.config.gamma, path.observations.detach()
+        with torch.no_grad():
+            values = self.policy.value(observations)
+            target, targets = values[-1], []
+            for step in reversed(range(len(path.reward))):
+                going_on = path.alive[step + 1]
+                mixed = (1 - _LAMBDA) * values[step + 1] + _LAMBDA * target
+                target = (1.0 - gamma) * path.reward[step].detach() + gamma * going_on * mixed
+                targets.append(target)
+            targets = torch.stack(targets[::-1])
+        weight = path.alive[:-1] * path.inside
+        error = (self.learner.value(observations[:-1]) - targets).square() * weight
+        loss = error.sum() / weight.sum().clamp_min(1.0)
+        metrics.add("value_loss", loss.detach())
+        self._descend("critic", loss, metrics)
+
+    @torch.no_grad()
+    def _examine(self, metrics: Metrics) -> None:
+        """Compare what the model imagines with what happened, from the same fresh starts."""
+        steps = min(max(_HORIZONS), self.replay.filled - 1)
+        worlds = torch.arange(self.num_envs, device=self.device)
+        rows = torch.full_like(worlds, self.replay.filled - 1 - steps)
+        horizons = tuple(h for h in _HORIZONS if h <= steps)
+        for name, error in open_loop_errors(
+            self.model, self.replay, rows, worlds, horizons
+        ).items():
+            metrics.add(name, error)
+        length = min(self.config.horizon, steps)
+        noise = torch.randn(
+            length, self.num_envs, self.model.physics.control_dim, generator=self.generator,
+            device=self.device,
+        )  # fmt: skip
+        path = self._imagine(rows, worlds, self.config.noise * noise, self.policy)
+        _, _, weight = self.replay.window(rows, worlds, length)
+        times = rows + torch.arange(length, device=self.device).unsqueeze(1)
+        real = self.replay.take("reward", times, worlds.expand_as(times))
+        counted = weight * path.inside
+        total = counted.sum().clamp_min(1.0)
+        metrics.add("imagined_reward", (path.reward * counted).sum() / total)
+        metrics.add("real_reward", (real * counted).sum() / total / self.task.maximum)
+
+    def _imagine(
+        self, rows: Tensor, worlds: Tensor, noise: Tensor, policy: ActorCritic
+    ) -> Imagined:
+        start: ModelState = self.replay.states(rows, worlds)
+        return imagine(
+            self.model, self.task, lambda obs: self._excite(policy.mean_action(obs)), start,
+            self.replay.goals(rows, worlds), self.replay.take("last", rows, worlds), noise,
+            self.config.state_grad_clip,
+        )  # fmt: skip
+
+    def _descend(self, name: str, loss: Tensor, metrics: Metrics) -> None:
+        optimizer = self._optimizers[name]
+        optimizer.zero_grad()
+        loss.backward()
+        norm = optimizer.step()
+        metrics.add(f"{name}_grad_norm", norm, weight=norm.isfinite())
+
+
+def _copies(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

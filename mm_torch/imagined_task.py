@@ -1,0 +1,129 @@
+"""The imitation task for imagined states: its own observation, reward and termination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.world_model import Goal, ModelState
+from cfg.errors import UserError
+from mm_torch.task import ImitationTask
+from mm_torch.task_state import Body, Kinematics, TaskState
+from sim.kinematics import Kinematics as ForwardKinematics
+from sim.reduced_body import ReducedBody
+from sim.site_motion import FrameMotion
+
+# What a model of the independent coordinates and activations cannot tell.
+_UNKNOWN = ("muscle_length", "muscle_velocity", "muscle_force", "touch")
+_NEED_SITES = {"site_pos", "site_pos_world", "site_rot", "site_vel", "site_vel_musclemimic"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The reference of B worlds over some steps to come.
+
+    Attributes:
+        frames: (B, F) consecutive frames from the present one on.
+        frame: (B,) index of the present one in its clip.
+        length: (B,) frames of the clip.
+    """
+
+    frames: Kinematics
+    frame: Tensor
+    length: Tensor
+
+
+class ImaginedImitation:
+    """See :class:`agents.world_model.interface.ImaginedTask`; a goal is (clip, frame, origin)."""
+
+    def __init__(self, task: ImitationTask, observation: object) -> None:
+        """Wrap a task.
+
+        Args:
+            task: the real one; terms, clips and body are taken from it.
+            observation: its `ObservationConfig`.
+
+        Raises:
+            UserError: an observation term that a model of the dynamics cannot give.
+        """
+        for name in _UNKNOWN:
+            if getattr(observation, name):
+                raise UserError(
+                    f"observation.{name}=true: agent=world_model imagines joints and activations "
+                    f"only: set it to false"
+                )
+        sim = task.simulator
+        self._task, self.maximum = task, task.reward.maximum
+        self.physics = ReducedBody(
+            sim.embodiment, sim.control_dt / sim.substeps, sim.substeps, device=sim.device
+        )
+        self._sites = FrameMotion(
+            ForwardKinematics.of_sites(sim.embodiment, torch.float32, sim.device)
+        )
+        names = {name for name, _ in task.observation.terms}
+        self._observes_sites = bool(names & _NEED_SITES)
+        steps = torch.arange(observation.lookahead_steps, device=sim.device)
+        self._offsets = steps * observation.lookahead_stride
+        self._furthest = (observation.lookahead_steps - 1) * observation.lookahead_stride
+
+    def snapshot(self) -> tuple[ModelState, Goal, Tensor]:
+        """The real worlds as they are now, and their last excitations (N, nu); copies."""
+        task, sim = self._task, self._task.simulator
+        position, velocity = self.physics.reduce(sim.qpos, sim.qvel)
+        goal = Goal((task.clip.clone(), task.frame.clone(), task.origin.clone()))
+        return ModelState(position, velocity, sim.act.clone()), goal, sim.ctrl.clone()
+
+    def plan(self, goal: Goal, steps: int) -> Plan:
+        """Gather the reference of the next ``steps`` steps and the look-ahead beyond."""
+        clip, frame, origin = goal.parts
+        library = self._task.library
+        times = torch.arange(steps + 1 + self._furthest, device=frame.device)
+        frames = library.frames(clip.unsqueeze(1), frame.unsqueeze(1) + times, origin.unsqueeze(1))
+        return Plan(frames, frame, library.lengths[clip])
+
+    def observe(self, plan: Plan, step: int, state: ModelState, excitation: Tensor) -> Tensor:
+        """(B, obs_dim) the policy's observation ``step`` control steps into a plan."""
+        body = self._body(state, excitation, self._observes_sites)
+        now = torch.minimum(plan.frame + step, plan.length - 1)
+        phase = (now / plan.length).to(state.position.dtype)
+        reference = _select(plan.frames, lambda part: part[:, step])
+        ahead = _select(plan.frames, lambda part: part[:, step + self._offsets])
+        return self._task.observation(TaskState(body, reference, ahead, phase))
+
+    def judge(
+        self, plan: Plan, states: ModelState, excitations: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Reward (T, B), 1 for a perfect step, termination and being inside the clip, (T, B)."""
+        steps, worlds = len(states.position) - 1, states.position.shape[1]
+        after = states.map(lambda part: part[1:].flatten(0, 1))
+        before = states.map(lambda part: part[:-1].flatten(0, 1))
+        body = self._body(after, excitations[1:].flatten(0, 1), sites=True)
+        reference = _select(
+            plan.frames, lambda part: part[:, 1 : steps + 1].transpose(0, 1).flatten(0, 1)
+        )
+        rule = self._task.reward
+        _, last_qvel = self.physics.complete(before.position, before.velocity)
+        last = excitations[:-1].flatten(0, 1)
+        penalty = rule.penalty(excitations[1:].flatten(0, 1), body, last, last_qvel)
+        reward = rule.total(rule.terms(body, reference), penalty) / self.maximum
+        terminated = self._task.termination(body, reference)
+        times = torch.arange(1, steps + 1, device=plan.frame.device).unsqueeze(1)
+        inside = plan.frame + times <= plan.length - 1
+        return reward.view(steps, worlds), terminated.view(steps, worlds), inside
+
+    def _body(self, state: ModelState, excitation: Tensor, sites: bool) -> Body:
+        qpos, qvel = self.physics.complete(state.position, state.velocity)
+        place = turn = motion = None
+        if sites:
+            place, turn, motion = self._sites(qpos, qvel)
+        return Body(
+            self._task.layout, qpos, qvel, place, turn, motion, state.act, excitation,
+            None, None, None, None,
+        )  # fmt: skip
+
+
+def _select(frames: Kinematics, choose) -> Kinematics:
+    parts = (frames.qpos, frames.qvel, frames.site_pos, frames.site_rot, frames.site_vel)
+    return Kinematics(frames.layout, *(choose(part) for part in parts))
