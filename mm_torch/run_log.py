@@ -33,6 +33,11 @@ _TAGS = {
 }
 
 
+#: Beginnings of what the world-model agent logs of its model and its imagination.
+_MODEL = ("model_", "still_error", "window_loss", "imagined_", "real_reward", "state_grad",
+          "policy_trusted_model", "policy_grad_norm")  # fmt: skip
+
+
 def tag(name: str) -> str:
     """Return the TensorBoard tag of a statistic."""
     if name in _TAGS:
@@ -45,6 +50,8 @@ def tag(name: str) -> str:
         return name
     if name.startswith("evaluation/"):
         return "Evaluation/" + name.removeprefix("evaluation/")
+    if name.startswith(_MODEL):
+        return "Model/" + name
     return "Metrics/" + name.removeprefix("info/")
 
 
