@@ -39,6 +39,13 @@ _WAITING = {
 # Methods that never reach an operator on the CPU.
 _HOST_METHODS = {"tolist", "numpy", "cpu", "__array__", "item"}
 _ROOT = Path(__file__).parents[2]
+_PACKAGES = {"agents", "cfg", "mm_torch", "retarget", "sim", "tests"}
+
+
+def _is_ours(file: str) -> bool:
+    # A virtual environment may lie inside the checkout.
+    path = Path(file)
+    return path.is_relative_to(_ROOT) and path.relative_to(_ROOT).parts[0] in _PACKAGES
 
 
 class Synchronizations:
@@ -56,8 +63,8 @@ class Synchronizations:
             def __torch_function__(self, function, types, args=(), kwargs=None):
                 name, kwargs = getattr(function, "__name__", ""), kwargs or {}
                 # To the device where a tensor is already costs nothing, and torch itself does it.
-                caller = Path(sys._getframe(1).f_code.co_filename)
-                moved = name == "to" and caller.is_relative_to(_ROOT) and any(
+                caller = sys._getframe(1).f_code.co_filename
+                moved = name == "to" and _is_ours(caller) and any(
                     isinstance(value, str | torch.device) for value in (*args[1:], *kwargs.values())
                 )  # fmt: skip
                 if name in _HOST_METHODS or moved:
@@ -92,7 +99,7 @@ class Synchronizations:
         ours = [
             f"{Path(frame.filename).relative_to(_ROOT)}:{frame.lineno} {frame.name}"
             for frame in traceback.extract_stack()
-            if Path(frame.filename).is_relative_to(_ROOT) and frame.name != "_note"
+            if _is_ours(frame.filename) and frame.name != "_note"
             and "__torch_" not in frame.name
         ]  # fmt: skip
         self.places.append(f"{ours[-1] if ours else '?'} {what}")
