@@ -247,6 +247,11 @@ class WorldModelConfig:
 class RunConfig:
     root: str = opt("runs", "folder of all runs")
     dir: str | None = opt(None, "folder of this run; null = ROOT/NAME/DATE-TIME")
+    minutes: float | None = opt(
+        None,
+        "stop after so many minutes of collecting and learning; the learning rates then end with "
+        "the minutes or with total_steps, whichever is first; null = total_steps alone",
+    )
     checkpoint_interval: int = opt(25, "iterations between checkpoints")
     evaluate_interval: int = opt(0, "iterations between evaluations; 0 = at the end only")
     evaluate_worlds: int = opt(0, "worlds of an evaluation; 0 = one a clip, at most sim.nworld")
@@ -316,6 +321,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "reset.activation_level": (0.0, 1.0),
     "agent.minibatch_size": (1, float("inf")),
     "agent.num_steps": (1, float("inf")),
+    "run.minutes": (1e-3, float("inf")),
     "run.checkpoint_interval": (1, float("inf")),
     "run.evaluate_interval": (0, float("inf")),
     "run.evaluate_worlds": (0, float("inf")),

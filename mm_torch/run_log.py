@@ -28,6 +28,7 @@ _TAGS = {
     "first_ratio_error": "Loss/first_ratio_error",
     "mean_std": "Policy/mean_std",
     "steps_per_second": "Perf/total_fps",
+    "elapsed": "Perf/elapsed",
     "collection_time": "Perf/collection_time",
     "learning_time": "Perf/learning_time",
 }

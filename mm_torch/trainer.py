@@ -71,6 +71,18 @@ class Trainer:
         """Control steps done, over all worlds."""
         return self.iteration * self._per_iteration
 
+    @property
+    def progress(self) -> float:
+        """How far training has come, 0 to 1, by steps or by minutes, whichever is further."""
+        limit = self.config.run.minutes
+        by_time = self.elapsed / (60.0 * limit) if limit else 0.0
+        return min(1.0, max(self.iteration / self.iterations, by_time))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the steps or the minutes are used up."""
+        return self.progress >= 1.0
+
     def train(self, iterations: int | None = None) -> bool:
         """Train to the end (or for `iterations` more); return whether it was interrupted.
 
@@ -87,19 +99,20 @@ class Trainer:
             if self.iteration == 0:
                 self._evaluate(log, "untrained")
                 self.save("last")  # from here on there is something to resume
-            while self.iteration < last and not self._stop:
+            while self.iteration < last and not self.finished and not self._stop:
                 values = self._iterate()
                 for line in self.env.faults.dump(self.folder / "faults"):
                     log.message(line)
                 due = config.evaluate_interval and self.iteration % config.evaluate_interval == 0
-                if due and self.iteration < self.iterations:
+                if due and not self.finished:
                     values |= self._evaluate(log, "latest")
                 log.write(self.iteration, self.steps, values)
-                log.progress(self._progress_line(values), last=self.iteration == last or self._stop)
+                ends = self.finished or self.iteration == last or self._stop
+                log.progress(self._progress_line(values), last=ends)
                 if self.iteration % config.checkpoint_interval == 0:
                     self.save("last")
-            if self.iteration == self.iterations and not self._stop:
-                values = self._evaluate(log, "trained")
+            if self.finished and not self._stop:
+                values = {"elapsed": self.elapsed} | self._evaluate(log, "trained")
                 log.write(self.iteration, self.steps, values)
             self.save("last")
         finally:
@@ -134,8 +147,7 @@ class Trainer:
             self._evaluation_task.simulator.close()
 
     def _iterate(self) -> dict[str, float]:
-        start = time.perf_counter()
-        progress = self.iteration / self.iterations
+        start, progress = time.perf_counter(), self.progress
         rollout, self._obs, collected = self.agent.collect(self.env, self._obs)
         middle = time.perf_counter()
         collected |= self.env.faults.counts(collected, self._per_iteration)
@@ -146,6 +158,7 @@ class Trainer:
         return {
             **collected,
             **learned,
+            "elapsed": self.elapsed,
             "collection_time": middle - start,
             "learning_time": end - middle,
             "steps_per_second": self._per_iteration / (end - start),
@@ -172,7 +185,7 @@ class Trainer:
         return {f"evaluation/{name}": value for name, value in summary.items()}
 
     def _progress_line(self, values: dict[str, float]) -> str:
-        left = (self.iterations - self.iteration) * self.elapsed / max(self.iteration, 1)
+        left = self.elapsed * (1.0 - self.progress) / max(self.progress, 1e-9)
         maximum = self.task.reward.maximum
         length = values.get("episode_length")
         return (
