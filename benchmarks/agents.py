@@ -1,13 +1,15 @@
 """PPO and the world-model agent side by side: return over wall-clock and over simulated steps.
 
     python -m benchmarks.agents out=FOLDER [sets=demo,FOLDER] [seeds=1,2,3] [minutes=5]
-                                [agents=world_model,ppo] [settings="key=value;..."]
+                                [agents=world_model,ppo]
+                                [settings=key=value]
 
-Trains every agent on every motion set with every seed, one run after another, by the command that a
-user would type (cfg=demo, so the arms), each for the same number of minutes of collecting and
-learning. Every run is evaluated on the clips, from their first frames, about every `every` seconds;
-evaluations do not count as training. A finished run is not repeated when the command is given again.
-`minutes` may name one length for each agent: minutes=5,10.
+Trains every agent on every motion set with every seed, one run after another, by the command that
+a user would type (cfg=demo, so the arms), each for the same number of minutes of collecting and
+learning. Every run is evaluated on the clips, from their first frames, about every 20 s; this does
+not count as training. A finished run is not repeated when the command is given again. `minutes` may
+name one length for each agent: minutes=5,10. Further settings of all runs are separated by
+semicolons (quote them).
 Writes runs, curves.json, tables.md and, with matplotlib, curves.svg into FOLDER.
 """
 

@@ -161,7 +161,11 @@ class TerminationConfig:
 
 @dataclass
 class ResetConfig:
-    start: str = opt("random", "first frame of an episode: random, or first (of the clip)")
+    start: str = opt(
+        "random",
+        "first frame of an episode: random, first (of the clip), or failures (more often where "
+        "episodes fail)",
+    )
     activation: str = opt(
         "statics",
         "initial activation: zero, constant, or statics (static optimisation of the reference)",
@@ -240,6 +244,7 @@ class WorldModelConfig:
     gate: float = opt(0.0, "no policy update while the model's R2 on fresh steps is below this")
     optimizer: str = opt("adam", "muon (hidden matrices by Muon) or adam")
     lr_floor: float = opt(0.1, "last learning rates as a fraction of the first")
+    overlap: bool = opt(True, "on a CPU, learn in a second thread while the simulation runs")
     health_interval: int = opt(5, "iterations between measurements of the model's errors")
 
 
@@ -299,7 +304,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "embodiment": ("fullbody", "bimanual"),
     "sim.backend": ("auto", "warp", "mujoco"),
     "action.mapping": ("sigmoid", "linear", "musclemimic"),
-    "reset.start": ("random", "first"),
+    "reset.start": ("random", "first", "failures"),
     "reset.activation": ("zero", "constant", "statics"),
     "network.residual": ("none", "fixed", "gated"),
     "agent.name": ("ppo", "world_model"),

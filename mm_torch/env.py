@@ -8,6 +8,7 @@ from torch import Tensor
 from agents.vec_env import StepResult
 from mm_torch.faults import FaultRecorder
 from mm_torch.randomization import draw
+from mm_torch.start_frames import make_starts
 from mm_torch.task import ImitationTask
 
 
@@ -15,9 +16,10 @@ class ImitationEnv:
     """A vector environment for any learner (see :class:`agents.vec_env.VecEnv`).
 
     Episodes start on a random frame of a random clip (reference-state initialisation, Peng et al.
-    2018) and end on termination, at the clip's end or at the time limit; only the worlds that
-    ended are reset. Physical parameters that the simulator lets differ between worlds are drawn at
-    every start (:mod:`mm_torch.randomization`); they are part of the simulator's state.
+    2018), or more often where episodes fail (:mod:`mm_torch.start_frames`). They end on
+    termination, at the clip's end or at the time limit; only the worlds that ended are reset.
+    Physical parameters that the simulator lets differ between worlds are drawn at every start
+    (:mod:`mm_torch.randomization`); they are part of the simulator's state.
     """
 
     def __init__(self, task: ImitationTask, seed: int, start: str = "random") -> None:
@@ -26,7 +28,7 @@ class ImitationEnv:
         Args:
             task: the imitation task.
             seed: of the clips, start frames and physical parameters.
-            start: "random" frame of a clip, or "first".
+            start: "random" frame of a clip, "first", or "failures": more often where they fail.
         """
         self.task = task
         self.faults = FaultRecorder(task)
@@ -34,7 +36,7 @@ class ImitationEnv:
         self.obs_dim = task.obs_dim
         self.action_dim = task.action_dim
         self.device = task.simulator.device
-        self._random_start = start == "random"
+        self.starts = make_starts(start, task.library)
         self._generator = torch.Generator(self.device).manual_seed(seed)
 
     def reset(self) -> Tensor:
@@ -48,6 +50,7 @@ class ImitationEnv:
         self.faults.remember()
         outcome = task.step(action)
         done = outcome.terminated | outcome.truncated
+        self.starts.observe(task.clip, task.frame, outcome.terminated)
         final_obs = task.observe()
         info = {f"reward_{name}": value for name, value in outcome.terms.items()}
         info |= {f"error_{name}": value for name, value in task.errors().items()}
@@ -75,18 +78,21 @@ class ImitationEnv:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return everything that continues the environment exactly, random state included."""
-        return self.task.state_dict() | {"generator": self._generator.get_state()}
+        own = {"generator": self._generator.get_state()}
+        own |= {f"starts.{name}": value for name, value in self.starts.state_dict().items()}
+        return self.task.state_dict() | own
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue from what `state_dict` returned."""
         self.task.load_state_dict(state)
+        prefix = "starts."
+        self.starts.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        )
         self._generator.set_state(state["generator"].cpu())
 
     def _start(self, mask: Tensor) -> None:
-        clip = self.task.library.sample_clips(self.num_envs, self._generator)
-        frame = torch.zeros_like(clip)
-        if self._random_start:
-            frame = self.task.library.sample_frames(clip, self._generator)
+        clip, frame = self.starts.sample(self.num_envs, self._generator)
         simulator = self.task.simulator
         ranges = simulator.options.parameter_ranges
         if ranges:

@@ -6,8 +6,10 @@ the policy follows the gradient of the task's own reward through short rollouts 
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -39,6 +41,10 @@ _HORIZONS = (1, 8, 16, 32)
 
 class WorldModelAgent:
     """Alternates ``collect`` and ``update``, as PPO does, on the device the policy lives on.
+
+    With ``overlap``, on a CPU, ``collect`` learns from the steps that are already there in a second
+    thread while the simulation makes new ones: the learning of an iteration then knows the steps of
+    the iterations before it, and results do not depend on which thread is faster.
 
     Attributes:
         policy: the weight average of the policy, which acts and is evaluated.
@@ -82,7 +88,13 @@ class WorldModelAgent:
         self.episodes = EpisodeTracker(num_envs).to(self.device)
         self.noise = CorrelatedNoise(num_envs, physics.control_dim, config.noise_correlation)
         self.noise.to(self.device)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(seed)  # of collection
+        self.draws = torch.Generator(self.device).manual_seed(seed + 1)  # of learning
+        self._overlap = config.overlap and self.device.type == "cpu"
+        # While learning moves the average, a copy of it acts.
+        self._acting = copy.deepcopy(average) if self._overlap else average
+        self._progress, self._fresh_r2 = 0.0, -1.0
+        self._learned: dict[str, float] = {}
         self._excite, self._unexcite = excite, unexcite
         kind = config.optimizer
         self._optimizers = {
@@ -103,21 +115,60 @@ class WorldModelAgent:
         self.learner.normalizer.update(obs)
         self.policy.normalizer.load_state_dict(self.learner.normalizer.state_dict())
 
-    @torch.no_grad()
     def collect(self, env: VecEnv, obs: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
         """Act for ``num_steps`` from the (N, obs_dim) observation ``obs``.
 
         Returns the observations seen (T, N, obs_dim), the next one and statistics (those of PPO).
         """
+        if not self._overlap:
+            return self._act(env, obs)
+        self._acting.load_state_dict(self.policy.state_dict())
+        if not self.replay.filled:
+            return self._act(env, obs)
+        with ThreadPoolExecutor(1) as second:
+            learning = second.submit(self._learn)
+            collected = self._act(env, obs, keep=(rows := []))
+            self._learned = learning.result()
+        for row in rows:
+            self.replay.add(*row)
+        return collected
+
+    def update(self, seen: Tensor, progress: float = 0.0) -> dict[str, float]:
+        """Fit the model and improve the policy, ``progress`` in [0, 1] through training.
+
+        Returns the model's R2 on the fresh steps before it learns from them, losses, gradient
+        norms, and now and then its errors over many steps (see docs/world_model.md).
+        """
+        metrics, known = Metrics(self.device), self.model.outputs.count > 0
+        self._study_fresh_steps(len(seen), metrics, known)
+        self.learner.normalizer.update(seen)
+        self._progress = progress
+        self._fresh_r2 = metrics.to_floats().get("model_r2", -1.0) if self.config.gate else -1.0
+        if self.iteration % self.config.health_interval == 0:
+            self._examine(metrics)
+        if not self._overlap:
+            self._learned = self._learn()
+        self.iteration += 1
+        return metrics.to_floats() | self._learned
+
+    @torch.no_grad()
+    def _act(
+        self, env: VecEnv, obs: Tensor, keep: list[tuple[Any, ...]] | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """Take ``num_steps`` steps; rows go to ``keep`` if given, else to the replay."""
         metrics, seen = Metrics(self.device), []
         for _ in range(self.config.num_steps):
             state, goal, last = self.task.snapshot()
-            mean = self._excite(self.policy.mean_action(obs))
+            mean = self._excite(self._acting.mean_action(obs))
             noise = self.config.noise * self.noise.sample(self.generator)
             excitation = (mean + noise).clamp(0.0, 1.0)
             result = env.step(self._unexcite(excitation))
             done = result.terminated | result.truncated
-            self.replay.add(state, goal, excitation, last, result.reward, done)
+            row = (state, goal, excitation, last, result.reward, done)
+            if keep is None:
+                self.replay.add(*row)
+            else:
+                keep.append((*row[:4], result.reward.clone(), done))
             seen.append(obs)
             metrics.add("reward", result.reward)
             metrics.add("terminated", result.terminated)
@@ -127,32 +178,22 @@ class WorldModelAgent:
             self.noise.restart(done)
             for name, diagnostic in result.info.items():
                 metrics.add(f"info/{name}", diagnostic)
-            obs = self.policy.normalizer.fill_nonfinite(result.obs)
+            obs = self._acting.normalizer.fill_nonfinite(result.obs)
         return torch.stack(seen), obs, metrics.to_floats()
 
-    def update(self, seen: Tensor, progress: float = 0.0) -> dict[str, float]:
-        """Fit the model and improve the policy, ``progress`` in [0, 1] through training.
-
-        Returns the model's R2 on the fresh steps before it learns from them, losses, gradient
-        norms, and now and then its errors over many steps (see docs/world_model.md).
-        """
+    def _learn(self) -> dict[str, float]:
+        """One iteration's updates of the model and of the policy, on what the replay holds."""
         config, metrics = self.config, Metrics(self.device)
-        scale = linear_schedule(progress, config.lr_floor)
+        scale = linear_schedule(self._progress, config.lr_floor)
         for optimizer in self._optimizers.values():
             optimizer.set_lr_scale(scale)
-        known = self.model.outputs.count > 0
-        self._study_fresh_steps(len(seen), metrics, known)
-        self.learner.normalizer.update(seen)
         self.model.requires_grad_(True)
         self._fit_model(metrics)
         self.model.requires_grad_(False)
-        trusted = self._trusted(metrics)
+        trusted = not config.gate or self._fresh_r2 >= config.gate
         for _ in range(config.policy_updates if trusted else 0):
             self._improve_policy(metrics)
             self._average.update()
-        if self.iteration % config.health_interval == 0:
-            self._examine(metrics)
-        self.iteration += 1
         metrics.add("learning_rate", scale * config.policy_lr)
         metrics.add("policy_trusted_model", float(trusted))
         return metrics.to_floats()
@@ -163,7 +204,13 @@ class WorldModelAgent:
         return parts | {
             "optimizers": {k: v.state_dict() for k, v in self._optimizers.items()},
             "replay": self.replay.state_dict(),
-            "generator": {"device": self.device.type, "state": self.generator.get_state()},
+            "generator": {
+                "device": self.device.type,
+                "state": self.generator.get_state(),
+                "draws": self.draws.get_state(),
+            },
+            "progress": self._progress,
+            "fresh_r2": self._fresh_r2,
             "averaged": self._average.updates,
             "iteration": self.iteration,
         }
@@ -185,8 +232,10 @@ class WorldModelAgent:
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self._average.updates, self.iteration = state["averaged"], state["iteration"]
+        self._progress, self._fresh_r2 = state["progress"], state["fresh_r2"]
         if state["generator"]["device"] == self.device.type:
             self.generator.set_state(state["generator"]["state"].cpu())
+            self.draws.set_state(state["generator"]["draws"].cpu())
         else:
             warnings.warn("the random state of another device type is not restored", stacklevel=2)
 
@@ -205,16 +254,11 @@ class WorldModelAgent:
         metrics.add("model_r2_worst", r2.min(), weight=known.double())
         self.model.fit_statistics(state, excitation[0], after._replace(velocity=velocity))
 
-    def _trusted(self, metrics: Metrics) -> bool:
-        if not self.config.gate:
-            return True
-        return metrics.to_floats().get("model_r2", -1.0) >= self.config.gate
-
     def _fit_model(self, metrics: Metrics) -> None:
         config, replay = self.config, self.replay
         every = max(1, config.model_updates // max(1, config.window_updates))
         for update in range(config.model_updates):
-            rows, worlds = replay.draw(config.model_batch, 1, self.generator)
+            rows, worlds = replay.draw(config.model_batch, 1, self.draws)
             states, excitation, weight = replay.window(rows, worlds, 1)
             state, after = (states.map(lambda part, i=i: part[i]) for i in (0, 1))
             loss = one_step_loss(self.model, state, excitation[0], after, weight[0])
@@ -223,7 +267,7 @@ class WorldModelAgent:
             if config.window_updates and update % every == every - 1:
                 if replay.filled <= config.window + 1:
                     continue
-                rows, worlds = replay.draw(config.window_batch, config.window, self.generator)
+                rows, worlds = replay.draw(config.window_batch, config.window, self.draws)
                 loss = window_loss(self.model, *replay.window(rows, worlds, config.window))
                 metrics.add("window_loss", loss.detach())
                 self._descend("model", loss, metrics)
@@ -231,9 +275,9 @@ class WorldModelAgent:
     def _improve_policy(self, metrics: Metrics) -> None:
         """Follow the gradient of the reward through the model."""
         config = self.config
-        rows, worlds = self.replay.draw(config.policy_batch, 1, self.generator, config.recent)
+        rows, worlds = self.replay.draw(config.policy_batch, 1, self.draws, config.recent)
         shape = (config.horizon, config.policy_batch, self.model.physics.control_dim)
-        noise = torch.randn(shape, generator=self.generator, device=self.device)
+        noise = torch.randn(shape, generator=self.draws, device=self.device)
         path = self._imagine(rows, worlds, config.noise * noise, self.learner)
         discount = config.gamma ** torch.arange(config.horizon, device=self.device)
         gain = (path.reward * path.inside * discount.unsqueeze(1)).sum(0)
@@ -283,7 +327,7 @@ class WorldModelAgent:
             metrics.add(name, error)
         length = min(self.config.horizon, steps)
         noise = torch.randn(
-            length, self.num_envs, self.model.physics.control_dim, generator=self.generator,
+            length, self.num_envs, self.model.physics.control_dim, generator=self.draws,
             device=self.device,
         )  # fmt: skip
         path = self._imagine(rows, worlds, self.config.noise * noise, self.policy)

@@ -59,6 +59,8 @@ class WorldModelConfig:
     optimizer: OptimizerKind = "adam"
     # Fraction of the learning rates left at the end of training.
     lr_floor: float = 0.1
+    # On a CPU, learn in a second thread while the simulation runs.
+    overlap: bool = True
     # Iterations between measurements of the model's error over many steps.
     health_interval: int = 5
 

@@ -163,14 +163,16 @@ def test_learns_to_chase(settings: dict) -> None:
     assert (log[-1]["state_grad_clipped"] > 0) == ("state_grad_clip" in settings)
 
 
-def test_resume_is_exact() -> None:
+@pytest.mark.parametrize("overlap", [False, True])
+def test_resume_is_exact(overlap: bool) -> None:
     straight_env = Chase()
-    straight = _agent(straight_env, noise_correlation=0.5, critic_weight=0.5)
+    settings = {"noise_correlation": 0.5, "critic_weight": 0.5, "overlap": overlap, "gate": 0.1}
+    straight = _agent(straight_env, **settings)
     obs, _ = _run(straight, straight_env, straight_env.reset(), 3)
     saved, world = straight.state_dict(), straight_env.state_dict()
     _, expected = _run(straight, straight_env, obs, 3)
     env = Chase(seed=9)
-    resumed = _agent(env, noise_correlation=0.5, critic_weight=0.5)
+    resumed = _agent(env, **settings)
     resumed.load_state_dict(saved)
     env.load_state_dict(world)
     _, log = _run(resumed, env, obs, 3)
@@ -185,7 +187,7 @@ def test_resume_is_exact() -> None:
 
 def test_untrusted_model_leaves_the_policy_alone() -> None:
     env = Chase()
-    agent = _agent(env, gate=1.1)
+    agent = _agent(env, gate=1.1, overlap=False)
     before = {name: value.clone() for name, value in agent.learner.actor.state_dict().items()}
     _, log = _run(agent, env, env.reset(), 3)
     assert all(entry["policy_trusted_model"] == 0.0 for entry in log)

@@ -1,0 +1,92 @@
+"""How long bodies walk: seconds before a termination from evenly spaced phases of a stride.
+
+    python -m benchmarks.walking checkpoints=FILE[,FILE] [phases=20] [stride=104] [json=FILE]
+                                 [settings="key=value;..."]
+
+Every policy starts from the reference's own states and activations, at `phases` frames spread over
+the first `stride` frames of the first clip (104 frames are a stride of the demo walk), and plays to
+a termination of the evaluation rules, or to the clip's end. Beside the policies: the first one's
+networks untrained, and no excitation at all.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cfg import UserError, load_settings
+from mm_torch.action import MeanExcitation
+from mm_torch.build import make_policy
+from mm_torch.policy_loading import LoadedPolicy, load_policy
+from mm_torch.survival import survival_steps
+from mm_torch.table import format_table
+
+
+@dataclass
+class Settings:
+    checkpoints: str = ""
+    phases: int = 20
+    stride: int = 104
+    settings: str = ""
+    json: str = ""
+
+
+def seconds(
+    loaded: LoadedPolicy, policy: Callable[[Tensor], Tensor], phases: int, stride: int
+) -> tuple[list[float], int]:
+    """Seconds (phases,) that each start was walked, and how many starts ended in a termination."""
+    task = loaded.task
+    frame = torch.arange(phases) * stride // phases
+    steps, failed = survival_steps(task, policy, torch.zeros_like(frame), frame)
+    return [float(n) * task.simulator.control_dt for n in steps], int(failed.sum())
+
+
+def main(arguments: list[str]) -> int:
+    """Measure; return the exit status."""
+    settings = load_settings(Settings, arguments)
+    if not settings.checkpoints:
+        raise UserError("checkpoints= is missing: give files written by training")
+    extra = [part for part in settings.settings.split(";") if part]
+    rows: list[list[object]] = []
+    record = []
+    policies: list[tuple[str, LoadedPolicy, Callable[[Tensor], Tensor]]] = []
+    for path in settings.checkpoints.split(","):
+        loaded = load_policy(path, [*extra, "evaluation.max_steps=1000000"], settings.phases)
+        if loaded.task.simulator.nworld != settings.phases:
+            raise UserError(f"phases={settings.phases}: cannot be simulated at once")
+        policies.append((path, loaded, loaded.act))
+    first = policies[0][1]
+    fresh = make_policy(first.config, first.task)
+    fresh.normalizer.load_state_dict(first.policy.normalizer.state_dict())
+    off = torch.full((settings.phases, first.task.action_dim), -20.0)
+    policies.append(("untrained", first, MeanExcitation(fresh.eval(), first.config.action.mapping)))
+    if first.config.action.mapping == "sigmoid":
+        policies.append(("no excitation", first, lambda obs: off))
+    for name, loaded, policy in policies:
+        walked, failed = seconds(loaded, policy, settings.phases, settings.stride)
+        stride = settings.stride * loaded.task.simulator.control_dt
+        quartiles = statistics.quantiles(walked, n=4)
+        rows.append([
+            name, min(walked), *quartiles, max(walked), statistics.fmean(walked),
+            statistics.median(walked) / stride, f"{failed} of {len(walked)}",
+        ])  # fmt: skip
+        record.append({"policy": name, "seconds": walked, "terminated": failed})
+    header = ["policy", "min s", "25 %", "median", "75 %", "max", "mean", "strides (median)",
+              "terminated"]  # fmt: skip
+    print(format_table(header, rows))
+    if settings.json:
+        Path(settings.json).write_text(json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    from mm_torch.command_line import run_command
+
+    sys.exit(run_command(main, __doc__ or "", settings=False))
