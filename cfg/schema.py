@@ -236,6 +236,11 @@ class WorldModelConfig:
     policy_batch: int = opt(256, "imagined worlds of a policy update")
     recent: int | None = opt(None, "imagination starts in the last so many steps; null = all kept")
     policy_lr: float = opt(5e-4, "learning rate of the policy")
+    objective: str = opt(
+        "log",
+        "what imagination increases: reward, sum of w exp(-b d), or log, sum of "
+        "w (1 - log(1 + b d)), whose slope does not vanish far from the reference",
+    )
     gamma: float = opt(0.99, "discount an imagined step")
     average: float = opt(0.99, "decay of the policy's weight average, which acts; 0 = none")
     state_grad_clip: float | None = opt(None, "bound of a state's gradient a world; null = none")
@@ -310,6 +315,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "agent.name": ("ppo", "world_model"),
     "agent.optimizer": ("auto", "muon", "adam"),
     "world_model.optimizer": ("muon", "adam"),
+    "world_model.objective": ("log", "reward"),
     "agent.schedule": ("linear", "constant"),
 }
 

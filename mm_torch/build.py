@@ -151,7 +151,9 @@ def make_agent(config: DictConfig, task: ImitationTask) -> PPO | WorldModelAgent
         hyperparameters = WorldModelConfig(**settings)
     except ValueError as error:
         raise UserError(f"world_model: {error}") from error
-    imagined = ImaginedImitation(task, OmegaConf.to_object(config.observation))
+    imagined = ImaginedImitation(
+        task, OmegaConf.to_object(config.observation), config.world_model.objective
+    )
     return WorldModelAgent(
         policy, make_policy(config, task), imagined.physics, imagined, hyperparameters, worlds,
         excite=MAPPINGS[mapping], unexcite=INVERSES[mapping], seed=config.seed,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.world_model import Goal, ModelState
+from agents.world_model import Goal, Judgement, ModelState
 from cfg.errors import UserError
 from mm_torch.task import ImitationTask
 from mm_torch.task_state import Body, Kinematics, TaskState
@@ -38,12 +38,14 @@ class Plan:
 class ImaginedImitation:
     """See :class:`agents.world_model.interface.ImaginedTask`; a goal is (clip, frame, origin)."""
 
-    def __init__(self, task: ImitationTask, observation: object) -> None:
+    def __init__(self, task: ImitationTask, observation: object, objective: str = "reward") -> None:
         """Wrap a task.
 
         Args:
             task: the real one; terms, clips and body are taken from it.
             observation: its `ObservationConfig`.
+            objective: what the policy is to increase: "reward", sum w exp(-b d), or "log",
+                sum w (1 - log(1 + b d)), with the same distances d, weights and penalties.
 
         Raises:
             UserError: an observation term that a model of the dynamics cannot give.
@@ -56,6 +58,7 @@ class ImaginedImitation:
                 )
         sim = task.simulator
         self._task, self.maximum = task, task.reward.maximum
+        self._objective = objective
         self.physics = ReducedBody(
             sim.embodiment, sim.control_dt / sim.substeps, sim.substeps, device=sim.device
         )
@@ -92,10 +95,8 @@ class ImaginedImitation:
         ahead = _select(plan.frames, lambda part: part[:, step + self._offsets])
         return self._task.observation(TaskState(body, reference, ahead, phase))
 
-    def judge(
-        self, plan: Plan, states: ModelState, excitations: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reward (T, B), 1 for a perfect step, termination and being inside the clip, (T, B)."""
+    def judge(self, plan: Plan, states: ModelState, excitations: Tensor) -> Judgement:
+        """See :class:`agents.world_model.interface.Judgement`."""
         steps, worlds = len(states.position) - 1, states.position.shape[1]
         after = states.map(lambda part: part[1:].flatten(0, 1))
         before = states.map(lambda part: part[:-1].flatten(0, 1))
@@ -107,11 +108,18 @@ class ImaginedImitation:
         _, last_qvel = self.physics.complete(before.position, before.velocity)
         last = excitations[:-1].flatten(0, 1)
         penalty = rule.penalty(excitations[1:].flatten(0, 1), body, last, last_qvel)
-        reward = rule.total(rule.terms(body, reference), penalty) / self.maximum
+        distances = rule.distances(body, reference)
+        terms = {name: (-distance).exp() for name, distance in distances.items()}
+        reward = gain = rule.total(terms, penalty) / self.maximum
+        if self._objective == "log":
+            # Like exp(-x) near x = 0, but far from the reference the slope does not vanish.
+            terms = {name: 1.0 - distance.log1p() for name, distance in distances.items()}
+            gain = rule.total(terms, penalty, lowest=None) / self.maximum
         terminated = self._task.termination(body, reference)
         times = torch.arange(1, steps + 1, device=plan.frame.device).unsqueeze(1)
         inside = plan.frame + times <= plan.length - 1
-        return reward.view(steps, worlds), terminated.view(steps, worlds), inside
+        shaped = (part.view(steps, worlds) for part in (gain, reward, terminated))
+        return Judgement(*shaped, inside)
 
     def _body(self, state: ModelState, excitation: Tensor, sites: bool) -> Body:
         qpos, qvel = self.physics.complete(state.position, state.velocity)

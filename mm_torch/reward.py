@@ -118,12 +118,16 @@ class Reward:
         """Reward of a step without any error."""
         return sum(kernel.weight for kernel in self.kernels.values())
 
-    def terms(self, body: Kinematics, reference: Kinematics) -> dict[str, Tensor]:
-        """Return each kernel's value exp(-b d), (nworld,), without its weight."""
+    def distances(self, body: Kinematics, reference: Kinematics) -> dict[str, Tensor]:
+        """Return each kernel's b d, (nworld,): its distance times its sharpness."""
         return {
-            name: torch.exp(-kernel.sharpness * DISTANCES[name](body, reference))
+            name: kernel.sharpness * DISTANCES[name](body, reference)
             for name, kernel in self.kernels.items()
         }
+
+    def terms(self, body: Kinematics, reference: Kinematics) -> dict[str, Tensor]:
+        """Return each kernel's value exp(-b d), (nworld,), without its weight."""
+        return {name: (-d).exp() for name, d in self.distances(body, reference).items()}
 
     def penalty(self, action: Tensor, body: Body, last_ctrl: Tensor, last_qvel: Tensor) -> Tensor:
         """Return the sum of penalties (nworld,), at most 0.
@@ -148,7 +152,12 @@ class Reward:
             total = total - c.joint_acceleration * change
         return total.clamp_min(c.penalty_floor)
 
-    def total(self, terms: dict[str, Tensor], penalty: Tensor) -> Tensor:
-        """Return the reward (nworld,), never negative; zero where it is not finite."""
+    def total(
+        self, terms: dict[str, Tensor], penalty: Tensor, lowest: float | None = 0.0
+    ) -> Tensor:
+        """Return the reward (nworld,), never below `lowest`; zero where it is not finite."""
         kernels = sum(kernel.weight * terms[name] for name, kernel in self.kernels.items())
-        return (kernels + penalty).clamp_min(0).nan_to_num(0.0, 0.0, 0.0)
+        total = kernels + penalty
+        if lowest is not None:
+            total = total.clamp_min(lowest)
+        return total.nan_to_num(0.0, 0.0, 0.0)

@@ -280,7 +280,7 @@ class WorldModelAgent:
         noise = torch.randn(shape, generator=self.draws, device=self.device)
         path = self._imagine(rows, worlds, config.noise * noise, self.learner)
         discount = config.gamma ** torch.arange(config.horizon, device=self.device)
-        gain = (path.reward * path.inside * discount.unsqueeze(1)).sum(0)
+        gain = (path.gain * path.inside * discount.unsqueeze(1)).sum(0)
         most = discount.sum()
         if config.critic_weight:
             end = config.gamma**config.horizon / (1.0 - config.gamma) * config.critic_weight

@@ -44,6 +44,8 @@ class WorldModelConfig:
     recent: int | None = None
     # Learning rate of the policy.
     policy_lr: float = 5e-4
+    # What the imagined steps are to increase; its meaning is the task's.
+    objective: str = "log"
     # Discount of imagined rewards.
     gamma: float = 0.99
     # Decay of the weight average of the policy, which acts and is evaluated; 0: no average.

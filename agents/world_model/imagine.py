@@ -19,6 +19,7 @@ class Imagined(NamedTuple):
 
     Attributes:
         observations: (T + 1, B, obs_dim), the last one after the last step.
+        gain: (T, B) what the policy is to increase.
         reward: (T, B), 1 for a perfect step.
         alive: (T + 1, B) 1 while no termination came before, 0 after one.
         inside: (T, B) 1 while the motion has not ended.
@@ -28,6 +29,7 @@ class Imagined(NamedTuple):
     """
 
     observations: Tensor
+    gain: Tensor
     reward: Tensor
     alive: Tensor
     inside: Tensor
@@ -71,12 +73,13 @@ def imagine(
         observations.append(observation)
     observations.append(task.observe(plan, steps, states[-1], excitations[-1]))
     path = ModelState(*(torch.stack(parts) for parts in zip(*states, strict=True)))
-    reward, terminated, inside = task.judge(plan, path, torch.stack(excitations))
-    going_on = (~terminated).float().cumprod(0)
+    judged = task.judge(plan, path, torch.stack(excitations))
+    going_on = (~judged.terminated).float().cumprod(0)
     alive = torch.cat((torch.ones_like(going_on[:1]), going_on))
     return Imagined(
-        torch.stack(observations), reward, alive, inside.float(), record.norms, record.clipped
-    )
+        torch.stack(observations), judged.gain, judged.reward, alive, judged.inside.float(),
+        record.norms, record.clipped,
+    )  # fmt: skip
 
 
 class _GradientRecord:

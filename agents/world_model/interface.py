@@ -57,6 +57,23 @@ class Goal(NamedTuple):
         return Goal(tuple(function(part) for part in self.parts))
 
 
+class Judgement(NamedTuple):
+    """What a task says of T imagined steps of B worlds, (T, B) each.
+
+    Attributes:
+        gain: what the policy is to increase; the reward, or another measure with the same best
+            policy whose gradient serves better.
+        reward: 1 for a perfect step.
+        terminated: bool, whether the episode ended there.
+        inside: bool, whether the step lies inside the motion.
+    """
+
+    gain: Tensor
+    reward: Tensor
+    terminated: Tensor
+    inside: Tensor
+
+
 class ImaginedTask(Protocol):
     """The task as a differentiable function of imagined states."""
 
@@ -78,17 +95,11 @@ class ImaginedTask(Protocol):
         """
         ...
 
-    def judge(
-        self, plan: Any, states: ModelState, excitations: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def judge(self, plan: Any, states: ModelState, excitations: Tensor) -> Judgement:
         """Judge T imagined steps.
 
         Args:
             states: (T + 1, B, ...) from before the first step to after the last.
             excitations: (T + 1, B, nu): the one before the first step, then those of the steps.
-
-        Returns:
-            reward, (T, B), 1 for a perfect step; whether the episode terminated there, (T, B) bool;
-            and whether the step lies inside the motion, (T, B) bool.
         """
         ...

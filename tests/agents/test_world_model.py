@@ -10,7 +10,14 @@ from torch import Tensor
 
 from agents import ActorCritic
 from agents.vec_env import StepResult
-from agents.world_model import Goal, ModelState, Replay, WorldModelAgent, WorldModelConfig
+from agents.world_model import (
+    Goal,
+    Judgement,
+    ModelState,
+    Replay,
+    WorldModelAgent,
+    WorldModelConfig,
+)
 from agents.world_model.dynamics import DynamicsModel
 from agents.world_model.imagine import imagine
 
@@ -91,8 +98,10 @@ class Chase:
 
     def judge(self, plan: Any, states: ModelState, excitations: Tensor) -> tuple[Tensor, ...]:
         place = states.position[1:]
-        return (
-            self._reward(place, plan),
+        reward = self._reward(place, plan)
+        return Judgement(
+            reward,
+            reward,
             place.abs().squeeze(-1) > 3,
             torch.ones(place.shape[:2], dtype=torch.bool),
         )

@@ -33,7 +33,7 @@ SMALL = (
 def _pair(embodiment: str, *arguments: str):
     config = small_config(embodiment, *SMALL, *arguments)
     task = small_task(embodiment, *SMALL, *arguments)
-    return task, ImaginedImitation(task, OmegaConf.to_object(config.observation))
+    return task, ImaginedImitation(task, OmegaConf.to_object(config.observation), "log")
 
 
 @pytest.mark.parametrize("embodiment", ["bimanual", "fullbody"])
@@ -57,7 +57,8 @@ def test_observation_and_judgement_are_the_real_ones(embodiment: str) -> None:
         states.append(imagined.snapshot()[0])
         excitations.append(task.simulator.ctrl.clone())
     path = ModelState(*(torch.stack(parts) for parts in zip(*states, strict=True)))
-    reward, terminated, inside = imagined.judge(plan, path, torch.stack(excitations))
+    gain, reward, terminated, inside = imagined.judge(plan, path, torch.stack(excitations))
+    assert (gain <= reward + 1e-6).all() and (gain < reward - 1e-5).any()  # the "log" objective
     for step, outcome in enumerate(outcomes):
         real = outcome.reward / task.reward.maximum
         # The simulator's couplings give a little under load, the imagined ones do not.
@@ -70,8 +71,11 @@ def test_observation_and_judgement_are_the_real_ones(embodiment: str) -> None:
 
 
 @pytest.mark.parametrize("embodiment", ["bimanual", "fullbody"])
-def test_gradient_through_the_body_equals_finite_differences(embodiment: str) -> None:
-    config = small_config(embodiment, *SMALL)
+@pytest.mark.parametrize("objective", ["log", "reward"])
+def test_gradient_through_the_body_equals_finite_differences(
+    embodiment: str, objective: str
+) -> None:
+    config = small_config(embodiment, *SMALL, f"world_model.objective={objective}")
     task = small_task(embodiment, *SMALL)
     agent = make_agent(config, task)
     generator = torch.Generator().manual_seed(0)
@@ -86,7 +90,7 @@ def test_gradient_through_the_body_equals_finite_differences(embodiment: str) ->
     def gain() -> torch.Tensor:
         act = lambda obs: agent.learner.mean_action(obs).sigmoid()  # noqa: E731
         path = imagine(agent.model, agent.task, act, start, goal, last, noise)
-        return path.reward.double().sum()
+        return path.gain.double().sum()
 
     gain().backward()
     direction = bias.grad / bias.grad.norm()
