@@ -211,7 +211,9 @@ class PPO:
             advantages = standardize(advantages)
         surrogate = policy_loss(ratio, advantages, config.clip)
         regression = value_loss(values, batch.values, batch.returns, config.value_clip)
-        loss = surrogate + config.value_coef * regression - config.entropy_coef * entropy
+        loss = config.value_coef * regression
+        if self.iteration >= config.critic_warmup:
+            loss = surrogate + loss - config.entropy_coef * entropy
         self.optimizer.zero_grad()
         loss.backward()
         grad_norm = self.optimizer.step()

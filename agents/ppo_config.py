@@ -29,6 +29,8 @@ class PPOConfig:
     value_clip: float | None = 0.2
     # Weight of the value loss.
     value_coef: float = 0.5
+    # First iterations that train the critic alone: a policy from elsewhere has none that knows it.
+    critic_warmup: int = 0
     # Weight of the entropy bonus.
     entropy_coef: float = 0.0
     # Bound of the global gradient norm.
@@ -70,7 +72,7 @@ class PPOConfig:
         for name in ("value_clip", "desired_kl"):
             value = getattr(self, name)
             require(value is None or value > 0.0, name, "positive or None")
-        for name in ("value_coef", "entropy_coef"):
+        for name in ("value_coef", "entropy_coef", "critic_warmup"):
             require(getattr(self, name) >= 0.0, name, "at least 0")
         for name in ("muon_momentum", "noise_correlation"):
             require(0.0 <= getattr(self, name) < 1.0, name, "in [0, 1)")

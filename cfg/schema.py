@@ -196,6 +196,9 @@ class AgentConfig:
     clip: float = opt(0.2, "PPO clip range of the probability ratio")
     value_clip: float | None = opt(0.2, "clip range of the value update; null = no limit")
     value_coef: float = opt(0.5, "weight of the value loss")
+    critic_warmup: int = opt(
+        0, "first iterations that train the critic alone, for a policy that was trained elsewhere"
+    )
     entropy_coef: float = opt(0.0, "weight of the entropy bonus")
     max_grad_norm: float = opt(1.0, "global gradient norm is clipped to this")
     optimizer: str = opt(
@@ -225,19 +228,19 @@ class WorldModelConfig:
     noise_correlation: float = opt(0.0, "correlation of the real noise from step to step")
     model_hidden: list[int] = opt([384, 384, 384], "hidden widths of the dynamics model")
     model_rank: int = opt(128, "rank of its term affine in the activations; 0 = none")
-    model_updates: int = opt(40, "one-step updates of the model an iteration")
+    model_updates: int = opt(100, "one-step updates of the model an iteration")
     model_batch: int = opt(512, "transitions of such an update")
     window_updates: int = opt(4, "free-running updates of the model an iteration")
     window_batch: int = opt(128, "windows of such an update")
     window: int = opt(8, "steps of a window")
     model_lr: float = opt(1e-3, "learning rate of the model")
     horizon: int = opt(16, "imagined steps of a policy update")
-    policy_updates: int = opt(8, "policy updates an iteration")
-    policy_batch: int = opt(256, "imagined worlds of a policy update")
+    policy_updates: int = opt(12, "policy updates an iteration")
+    policy_batch: int = opt(128, "imagined worlds of a policy update")
     recent: int | None = opt(None, "imagination starts in the last so many steps; null = all kept")
-    policy_lr: float = opt(5e-4, "learning rate of the policy")
+    policy_lr: float = opt(1e-3, "learning rate of the policy")
     objective: str = opt(
-        "log",
+        "reward",
         "what imagination increases: reward, sum of w exp(-b d), or log, sum of "
         "w (1 - log(1 + b d)), whose slope does not vanish far from the reference",
     )

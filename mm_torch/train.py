@@ -15,28 +15,37 @@ from mm_torch.checkpoint import load_checkpoint
 from mm_torch.command_line import run_command, split_arguments
 from mm_torch.table import format_table
 from mm_torch.trainer import Trainer
+from mm_torch.warm_start import shape_settings, warm_start
 
 USAGE = """
-usage: python -m mm_torch.train cfg=NAME [key=value ...]
+usage: python -m mm_torch.train cfg=NAME [warm_start=CHECKPOINT] [key=value ...]
        python -m mm_torch.train resume=RUN_DIR [key=value ...]
 
 Trains a policy to imitate a motion set. cfg= names a file in cfg/ (demo, bimanual, fullbody) or a
 path. The run's folder (runs/NAME/DATE-TIME unless run.dir is given) gets config.yaml, TensorBoard
 events, metrics.jsonl and checkpoints/{last,best}.pt. Ctrl-C saves and stops; resume= goes on.
+warm_start= begins with the policy of another run, of either agent; observation and network shape
+are then the checkpoint's.
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train; return the exit status."""
-    own, settings = split_arguments(arguments, ("resume",))
+    own, settings = split_arguments(arguments, ("resume", "warm_start"))
+    start = own.get("warm_start")
     if "resume" in own:
+        if start is not None:
+            raise UserError("warm_start= cannot be combined with resume=: the run has started")
         folder, config, checkpoint = _resume(Path(own["resume"]), settings)
     else:
-        config = load_config(settings)
+        shape = shape_settings(start, settings) if start is not None else []
+        config = load_config([*settings, *shape])
         # Written into the run's config.yaml: a resume needs the same number anywhere.
         config.sim.nworld = number_of_worlds(config)
         folder, checkpoint = _new_folder(config), None
     trainer = Trainer(config, folder, checkpoint)
+    if start is not None:
+        warm_start(trainer.agent, start)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml")
     body = trainer.embodiment

@@ -28,7 +28,7 @@ class WorldModelConfig:
     # Rows of its term that is affine in the activations; 0 leaves the term out.
     model_rank: int = 128
     # One-step updates of the model per iteration, and transitions in each.
-    model_updates: int = 40
+    model_updates: int = 100
     model_batch: int = 512
     # Free-running window updates of the model per iteration, windows in each, and their length.
     window_updates: int = 4
@@ -38,14 +38,14 @@ class WorldModelConfig:
     model_lr: float = 1e-3
     # Imagined steps of a policy update, and starts in each.
     horizon: int = 16
-    policy_updates: int = 8
-    policy_batch: int = 256
+    policy_updates: int = 12
+    policy_batch: int = 128
     # Only states of the last so many steps a world are starts; None: all that are kept.
     recent: int | None = None
     # Learning rate of the policy.
-    policy_lr: float = 5e-4
+    policy_lr: float = 1e-3
     # What the imagined steps are to increase; its meaning is the task's.
-    objective: str = "log"
+    objective: str = "reward"
     # Discount of imagined rewards.
     gamma: float = 0.99
     # Decay of the weight average of the policy, which acts and is evaluated; 0: no average.
