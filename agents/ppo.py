@@ -81,6 +81,16 @@ class PPO:
         """
         self.policy.normalizer.update(obs)
 
+    @property
+    def learner(self) -> ActorCritic:
+        """The policy that is trained, which is also the one that acts."""
+        return self.policy
+
+    def adopt(self, policy: ActorCritic) -> None:
+        """Train on from the networks and statistics of ``policy``, which may be our own."""
+        if policy is not self.policy:
+            self.policy.load_state_dict(policy.state_dict())
+
     @torch.no_grad()
     def collect(self, env: VecEnv, obs: Tensor) -> tuple[Rollout, Tensor, dict[str, float]]:
         """Act for ``num_steps`` from the (N, obs_dim) observation ``obs``.

@@ -221,6 +221,19 @@ class AgentConfig:
 
 
 @dataclass
+class PretrainingConfig:
+    rounds: int = opt(
+        0,
+        "rounds of acting and of learning to excite as the reference's activations (static "
+        "optimisation), before training; 0 = none",
+    )
+    steps: int = opt(20, "control steps a world in each round")
+    updates: int = opt(100, "updates of the policy in each round")
+    batch: int = opt(512, "states of an update")
+    lr: float = opt(1e-3, "learning rate")
+
+
+@dataclass
 class WorldModelConfig:
     num_steps: int = opt(32, "control steps a world in each iteration")
     replay: int = opt(100_000, "real steps kept, over all worlds")
@@ -300,6 +313,9 @@ class Config:
     )
     reset: ResetConfig = section(ResetConfig, "where an episode starts")
     network: NetworkConfig = section(NetworkConfig, "policy and value networks")
+    pretraining: PretrainingConfig = section(
+        PretrainingConfig, "a policy's first lesson, before either agent trains it"
+    )
     agent: AgentConfig = section(AgentConfig, "PPO")
     world_model: WorldModelConfig = section(
         WorldModelConfig, "the agent that learns a model of the body (agent=world_model)"
@@ -333,6 +349,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "observation.lookahead_stride": (1, float("inf")),
     "termination.max_steps": (1, float("inf")),
     "reset.activation_level": (0.0, 1.0),
+    "pretraining.rounds": (0, float("inf")),
+    "pretraining.steps": (1, float("inf")),
+    "pretraining.updates": (1, float("inf")),
+    "pretraining.batch": (1, float("inf")),
     "agent.minibatch_size": (1, float("inf")),
     "agent.num_steps": (1, float("inf")),
     "run.minutes": (1e-3, float("inf")),

@@ -53,12 +53,15 @@ class MeanExcitation:
 
     def __call__(self, obs: Tensor) -> Tensor:
         """Return the raw action (nworld, nu) for observations (nworld, obs_dim)."""
-        mean = self._policy.mean_action(obs)
         if self._mapping == "musclemimic":
-            return mean
+            return self._policy.mean_action(obs)
+        return INVERSES[self._mapping](self.excitation(obs))
+
+    def excitation(self, obs: Tensor) -> Tensor:
+        """Return the mean excitation (nworld, nu) for observations (nworld, obs_dim)."""
+        mean = self._policy.mean_action(obs)
         spread = self._policy.gaussian.std.unsqueeze(-1) * self._nodes
-        excitation = (MAPPINGS[self._mapping](mean.unsqueeze(-1) + spread) * self._weights).sum(-1)
-        return INVERSES[self._mapping](excitation)
+        return (MAPPINGS[self._mapping](mean.unsqueeze(-1) + spread) * self._weights).sum(-1)
 
 
 INVERSES: dict[str, Callable[[Tensor], Tensor]] = {

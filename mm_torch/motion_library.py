@@ -85,6 +85,11 @@ class MotionLibrary:
             return self._qpos.new_zeros(*clip.shape, 2)
         return self._qpos[self.starts[clip] + frame, :2]
 
+    @property
+    def has_activations(self) -> bool:
+        """Whether every clip has activations."""
+        return self._act is not None
+
     def activations(self, clip: Tensor, frame: Tensor) -> Tensor:
         """Return the (..., nu) activations that explain frames of clips.
 

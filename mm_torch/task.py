@@ -103,6 +103,11 @@ class ImitationTask:
         """Where the bodies should be now."""
         return self.library.frames(self.clip, self.frame, self.origin)
 
+    @property
+    def next_frame(self) -> Tensor:
+        """(nworld,) frames of the clips that the next step leads to."""
+        return torch.minimum(self.frame + 1, self.library.lengths[self.clip] - 1)
+
     def place(self, mask: Tensor, clip: Tensor, frame: Tensor) -> None:
         """Put worlds exactly on frames of clips, the root above xy = (0, 0).
 

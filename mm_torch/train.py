@@ -15,7 +15,7 @@ from mm_torch.checkpoint import load_checkpoint
 from mm_torch.command_line import run_command, split_arguments
 from mm_torch.table import format_table
 from mm_torch.trainer import Trainer
-from mm_torch.warm_start import shape_settings, warm_start
+from mm_torch.warm_start import shape_settings
 
 USAGE = """
 usage: python -m mm_torch.train cfg=NAME [warm_start=CHECKPOINT] [key=value ...]
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         folder, checkpoint = _new_folder(config), None
     trainer = Trainer(config, folder, checkpoint)
     if start is not None:
-        warm_start(trainer.agent, start)
+        trainer.warm_start(start)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml")
     body = trainer.embodiment
@@ -85,8 +85,9 @@ def _new_folder(config: DictConfig) -> Path:
 
 
 def _report(trainer: Trainer) -> None:
-    """Print the untrained and the trained policy side by side."""
-    shown = {k: v for k, v in trainer.evaluations.items() if k in ("untrained", "trained")}
+    """Print the untrained, the pretrained and the trained policy side by side."""
+    stages = ("untrained", "pretrained", "trained")
+    shown = {k: trainer.evaluations[k] for k in stages if k in trainer.evaluations}
     if len(shown) < 2:
         return
     rows = [

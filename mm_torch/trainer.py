@@ -17,7 +17,9 @@ from mm_torch.build import make_agent, make_embodiment, make_task
 from mm_torch.checkpoint import check_embodiment, save_checkpoint
 from mm_torch.env import ImitationEnv
 from mm_torch.evaluation import evaluate, summarize
+from mm_torch.pretraining import pretrain
 from mm_torch.run_log import RunLog, duration
+from mm_torch.warm_start import warm_start
 
 
 class Trainer:
@@ -53,6 +55,7 @@ class Trainer:
         self.env = ImitationEnv(self.task, seed=config.seed, start=config.reset.start)
         self.agent = make_agent(config, self.task)
         self._evaluation_task = None
+        self._pretraining_steps, self._warm = 0, False
         self.iteration, self.elapsed, self.best = 0, 0.0, -math.inf
         self.evaluations: dict[str, dict[str, float]] = {}
         learner = config.agent if config.agent.name == "ppo" else config.world_model
@@ -66,10 +69,19 @@ class Trainer:
             self._obs = self.env.reset()
             self.agent.warm_start_normalizer(self._obs)
 
+    def warm_start(self, path: str | Path) -> None:
+        """Begin with the policy of a checkpoint in place of an untrained one.
+
+        Raises:
+            UserError: it does not fit.
+        """
+        warm_start(self.agent, path)
+        self._warm = True
+
     @property
     def steps(self) -> int:
         """Control steps done, over all worlds."""
-        return self.iteration * self._per_iteration
+        return self.iteration * self._per_iteration + self._pretraining_steps
 
     @property
     def progress(self) -> float:
@@ -96,8 +108,9 @@ class Trainer:
             last = min(last, self.iteration + iterations)
         handlers = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            if self.iteration == 0:
+            if self.iteration == 0 and not self._pretraining_steps:
                 self._evaluate(log, "untrained")
+                self._pretrain(log)
                 self.save("last")  # from here on there is something to resume
             while self.iteration < last and not self.finished and not self._stop:
                 values = self._iterate()
@@ -130,6 +143,7 @@ class Trainer:
             "agent": self.agent.state_dict(),
             "iteration": self.iteration,
             "steps": self.steps,
+            "pretraining_steps": self._pretraining_steps,
             "elapsed": self.elapsed,
             "best": self.best,
             "evaluations": self.evaluations,
@@ -145,6 +159,26 @@ class Trainer:
         self.task.simulator.close()
         if self._evaluation_task is not None:
             self._evaluation_task.simulator.close()
+
+    def pretrain(self) -> float:
+        """Give the policy its first lesson (`pretraining.*`); return its excitations' error."""
+        config, start = self.config, time.perf_counter()
+        self._pretraining_steps, error = pretrain(
+            self.agent.learner, self.env, config.pretraining, config.action.mapping, config.seed
+        )
+        self.agent.adopt(self.agent.learner)
+        self._obs = self.env.reset()
+        self.elapsed += time.perf_counter() - start
+        return error
+
+    def _pretrain(self, log: RunLog) -> None:
+        if not self.config.pretraining.rounds or self._warm:
+            return
+        error = self.pretrain()
+        log.message(
+            f"pretraining: {self._pretraining_steps:,} steps, excitations off by {error:.3f}"
+        )
+        self._evaluate(log, "pretrained")
 
     def _iterate(self) -> dict[str, float]:
         start, progress = time.perf_counter(), self.progress
@@ -214,6 +248,7 @@ class Trainer:
                 f"checkpoint does not fit the configuration: {str(error).splitlines()[0]}"
             ) from error
         self.iteration = checkpoint["iteration"]
+        self._pretraining_steps = checkpoint.get("pretraining_steps", 0)
         self.elapsed = checkpoint["elapsed"]
         self.best = checkpoint["best"]
         self.evaluations = dict(checkpoint["evaluations"])

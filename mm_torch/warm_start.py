@@ -55,12 +55,9 @@ def warm_start(agent: PPO | WorldModelAgent, path: str | Path) -> None:
     """
     state = load_checkpoint(path)["agent"]
     same = ("learner" in state) == isinstance(agent, WorldModelAgent)
-    policies = [agent.policy]
-    if isinstance(agent, WorldModelAgent):
-        policies.append(agent.learner)
-    for policy in policies:
-        for part in ("normalizer", "actor", *(("critic",) if same else ())):
-            _load(getattr(policy, part), state["policy"], part, path)
+    for part in ("normalizer", "actor", *(("critic",) if same else ())):
+        _load(getattr(agent.policy, part), state["policy"], part, path)
+    agent.adopt(agent.policy)
 
 
 def _load(module: nn.Module, state: dict[str, Any], part: str, path: str | Path) -> None:

@@ -115,6 +115,12 @@ class WorldModelAgent:
         self.learner.normalizer.update(obs)
         self.policy.normalizer.load_state_dict(self.learner.normalizer.state_dict())
 
+    def adopt(self, policy: ActorCritic) -> None:
+        """Train on from the networks and statistics of ``policy``, which may be our own."""
+        state = {name: value.clone() for name, value in policy.state_dict().items()}
+        self.learner.load_state_dict(state)
+        self.policy.load_state_dict(state)
+
     def collect(self, env: VecEnv, obs: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
         """Act for ``num_steps`` from the (N, obs_dim) observation ``obs``.
 

@@ -1,0 +1,74 @@
+"""A policy's first lesson."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cfg import UserError
+from mm_torch.action import MeanExcitation
+from mm_torch.checkpoint import load_checkpoint
+from mm_torch.evaluation import evaluate, summarize
+from mm_torch.trainer import Trainer
+from tests.mm_torch.helpers import small_config
+from tests.mm_torch.test_imagined_task import SMALL
+
+LESSON = ("pretraining.rounds=2", "pretraining.steps=10", "pretraining.updates=60",
+          "pretraining.batch=32", "evaluation.max_steps=40", "total_steps=64",
+          "network.actor_hidden=[64]", "pretraining.lr=0.02")  # fmt: skip
+
+
+@pytest.mark.parametrize("agent", [(), SMALL])
+def test_policy_learns_the_reference_activations(agent: tuple[str, ...], tmp_path: Path) -> None:
+    trainer = Trainer(small_config("bimanual", *agent, *LESSON, "network.init_mean=0"), tmp_path)
+    task = trainer.task
+    everywhere = torch.ones(4, dtype=torch.bool)
+    policy = MeanExcitation(trainer.agent.policy, "sigmoid")
+
+    @torch.no_grad()
+    def error() -> float:
+        task.place(everywhere, torch.arange(4), torch.full((4,), 30))
+        shown = task.library.activations(task.clip, task.next_frame)
+        return float((policy.excitation(task.observe()) - shown).square().mean().sqrt())
+
+    before = error()
+    untrained = summarize(evaluate(task, policy))["return_per_step"]
+    reported = trainer.pretrain()
+    assert before > 0.4  # excitations of one half
+    assert error() < 0.3 * before and reported < 0.3 * before
+    assert summarize(evaluate(task, policy))["return_per_step"] > untrained
+    assert trainer.steps == 2 * 10 * 4
+    trainer.close()
+
+
+def test_a_run_with_a_lesson_resumes_exactly(tmp_path: Path) -> None:
+    config = small_config("bimanual", *SMALL, *LESSON)
+    straight = Trainer(config, tmp_path / "straight")
+    straight.train()
+    assert "pretrained" in straight.evaluations
+    straight.close()
+    first = Trainer(config, tmp_path / "half")
+    first.train(iterations=1)
+    first.close()
+    content = load_checkpoint(tmp_path / "half" / "checkpoints" / "last.pt")
+    second = Trainer(config, tmp_path / "half", content)
+    second.train()
+    assert second.steps == straight.steps == 64 + 80
+    for name, value in straight.agent.learner.state_dict().items():
+        assert torch.equal(value, second.agent.learner.state_dict()[name]), name
+    second.close()
+
+
+def test_what_it_needs_is_said_in_a_line(tmp_path: Path) -> None:
+    for setting, message in (
+        ("reset.activation=zero", "pretraining needs motions with activations"),
+        ("action.mapping=musclemimic", "action.mapping=musclemimic: pretraining needs one of"),
+    ):
+        trainer = Trainer(small_config("bimanual", *LESSON, setting), tmp_path)
+        if "activation" in setting:
+            trainer.task.library._act = None
+        with pytest.raises(UserError, match=message):
+            trainer.pretrain()
+        trainer.close()
