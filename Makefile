@@ -9,7 +9,7 @@ RUN ?= runs/demo/$(shell date +%Y-%m-%d-%H%M%S)
 .PHONY: demo test lint parity
 
 demo: $(VENV)/installed
-	$(VENV)/bin/python -m mm_torch.train cfg=demo run.dir=$(RUN)
+	$(VENV)/bin/python -m mm_torch.train cfg=demo agent=world_model run.minutes=5 total_steps=1000000 run.dir=$(RUN)
 	$(VENV)/bin/python -m mm_torch.play checkpoint=$(RUN)/checkpoints/last.pt video=$(RUN)/demo.mp4
 	@echo "policy, logs and video are in $(RUN); curves: $(VENV)/bin/tensorboard --logdir runs"
 

@@ -241,6 +241,7 @@ class WorldModelConfig:
     noise_correlation: float = opt(0.0, "correlation of the real noise from step to step")
     model_hidden: list[int] = opt([384, 384, 384], "hidden widths of the dynamics model")
     model_rank: int = opt(128, "rank of its term affine in the activations; 0 = none")
+    members: int = opt(1, "networks of the dynamics model, which share every batch")
     model_updates: int = opt(100, "one-step updates of the model an iteration")
     model_batch: int = opt(512, "transitions of such an update")
     window_updates: int = opt(4, "free-running updates of the model an iteration")

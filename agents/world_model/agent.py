@@ -80,8 +80,9 @@ class WorldModelAgent:
         self.learner, self.policy, self.task = learner, average, task
         self.device = next(learner.parameters()).device
         self.model = DynamicsModel(
-            physics, config.model_hidden, config.model_rank, torch.Generator().manual_seed(seed)
-        ).to(self.device)
+            physics, config.model_hidden, config.model_rank, torch.Generator().manual_seed(seed),
+            config.members,
+        ).to(self.device)  # fmt: skip
         self._average = WeightAverage(learner, average, config.average)
         average.requires_grad_(False)
         self.replay = Replay(config.replay, num_envs)

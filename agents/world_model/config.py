@@ -27,6 +27,8 @@ class WorldModelConfig:
     model_hidden: tuple[int, ...] = (384, 384, 384)
     # Rows of its term that is affine in the activations; 0 leaves the term out.
     model_rank: int = 128
+    # Networks of the model, which share every batch.
+    members: int = 1
     # One-step updates of the model per iteration, and transitions in each.
     model_updates: int = 100
     model_batch: int = 512
@@ -72,7 +74,7 @@ class WorldModelConfig:
                 raise ValueError(f"{name} must be {rule}, got {getattr(self, name)!r}")
 
         positive = ("num_steps", "replay", "model_batch", "window_batch", "window", "horizon",
-                    "policy_batch", "health_interval")  # fmt: skip
+                    "policy_batch", "members", "health_interval")  # fmt: skip
         for name in positive:
             require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("model_updates", "window_updates", "policy_updates", "model_rank", "noise",

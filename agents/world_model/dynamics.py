@@ -22,6 +22,10 @@ class DynamicsModel(nn.Module):
         change = f(x, a) + W2 [g(x) * (W1 a)].
 
     The activations themselves follow their known dynamics, and dependent joints their couplings.
+
+    An ensemble splits every batch evenly among its members, when it is fitted and when it imagines:
+    a member learns from other samples than the next, and what a policy gains by the error of one of
+    them it does not gain from the others.
     """
 
     def __init__(
@@ -30,6 +34,7 @@ class DynamicsModel(nn.Module):
         hidden: Sequence[int],
         rank: int,
         generator: torch.Generator | None = None,
+        members: int = 1,
     ) -> None:
         """Build the networks.
 
@@ -38,9 +43,10 @@ class DynamicsModel(nn.Module):
             hidden: widths of f.
             rank: rows of W1; 0 leaves the affine term out.
             generator: of the CPU, for reproducible weights.
+            members: independent networks.
         """
         super().__init__()
-        self.physics, self.rank = physics, rank
+        self.physics = physics
         features, controls, changes = (
             physics.feature_dim,
             physics.control_dim,
@@ -49,17 +55,9 @@ class DynamicsModel(nn.Module):
         self.inputs = RunningNormalizer(features, clip=8.0)
         self.activations = RunningNormalizer(controls, eps=1e-4, clip=20.0)
         self.outputs = RunningNormalizer(changes, eps=1e-8, clip=50.0)
-        self.network = build_mlp(
-            features + controls, hidden, changes, output_gain=0.1, generator=generator
+        self.members = nn.ModuleList(
+            _Member(features, controls, changes, hidden, rank, generator) for _ in range(members)
         )
-        if rank:
-            self.gates = build_mlp(
-                features, [hidden[0]], rank, output_gain=1.0, generator=generator
-            )
-            self.mix = nn.Linear(controls, rank, bias=False)
-            self.out = nn.Linear(rank, changes, bias=False)
-            for layer, gain in ((self.mix, 1.0), (self.out, 0.1)):
-                nn.init.orthogonal_(layer.weight, gain, generator=generator)
 
     @torch.no_grad()
     def fit_statistics(self, state: ModelState, excitation: Tensor, after: ModelState) -> None:
@@ -81,15 +79,16 @@ class DynamicsModel(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return self.network.head.weight.dtype
+        return self.members[0].network.head.weight.dtype
 
     def predict(self, features: Tensor, mean_act: Tensor) -> Tensor:
-        """Return normalised changes (..., velocity_dim)."""
+        """Return normalised changes (B, velocity_dim), each from its row's member."""
         x, a = self.inputs(features), self.activations(mean_act)
-        change = self.network(torch.cat((x, a), dim=-1))
-        if self.rank:
-            change = change + self.out(self.gates(x) * self.mix(a))
-        return change
+        count = len(self.members)
+        if count == 1:
+            return self.members[0](x, a)
+        parts = zip(self.members, x.tensor_split(count), a.tensor_split(count), strict=True)
+        return torch.cat([member(*part) for member, *part in parts])
 
     def target(self, state: ModelState, after: ModelState) -> Tensor:
         """Return the normalised changes (..., velocity_dim) of real transitions."""
@@ -106,4 +105,37 @@ class DynamicsModel(nn.Module):
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Hidden-to-hidden weights, which Muon may train."""
-        return self.network.hidden_matrices()
+        return [p for member in self.members for p in member.network.hidden_matrices()]
+
+
+class _Member(nn.Module):
+    """One network of the ensemble, from normalised inputs to normalised changes."""
+
+    def __init__(
+        self,
+        features: int,
+        controls: int,
+        changes: int,
+        hidden: Sequence[int],
+        rank: int,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self.rank = rank
+        self.network = build_mlp(
+            features + controls, hidden, changes, output_gain=0.1, generator=generator
+        )
+        if rank:
+            self.gates = build_mlp(
+                features, [hidden[0]], rank, output_gain=1.0, generator=generator
+            )
+            self.mix = nn.Linear(controls, rank, bias=False)
+            self.out = nn.Linear(rank, changes, bias=False)
+            for layer, gain in ((self.mix, 1.0), (self.out, 0.1)):
+                nn.init.orthogonal_(layer.weight, gain, generator=generator)
+
+    def forward(self, x: Tensor, a: Tensor) -> Tensor:
+        change = self.network(torch.cat((x, a), dim=-1))
+        if self.rank:
+            change = change + self.out(self.gates(x) * self.mix(a))
+        return change

@@ -267,7 +267,21 @@ def test_replay_windows_are_consecutive_and_end_with_the_episode() -> None:
         replay.draw(1, 10, generator)
 
 
-@pytest.mark.parametrize("bad", [{"horizon": 0}, {"gamma": 1.5}, {"policy_lr": 0.0},
+def test_members_share_a_batch() -> None:
+    env = Chase()
+    model = DynamicsModel(env.physics, (16,), 4, torch.Generator().manual_seed(1), members=3)
+    x, a = torch.randn(7, env.physics.feature_dim), torch.rand(7, _MUSCLES)
+    shared = model.predict(x, a)
+    start = 0
+    for member, rows in zip(model.members, (3, 2, 2), strict=True):
+        part = slice(start, start + rows)
+        alone = member(model.inputs(x[part]), model.activations(a[part]))
+        torch.testing.assert_close(shared[part], alone)
+        start += rows
+    assert (model.members[0](model.inputs(x), model.activations(a)) - shared)[3:].abs().min() > 0
+
+
+@pytest.mark.parametrize("bad", [{"members": 0}, {"horizon": 0}, {"gamma": 1.5}, {"policy_lr": 0.0},
                                  {"optimizer": "sgd"}, {"state_grad_clip": -1.0}])  # fmt: skip
 def test_settings_out_of_range(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
