@@ -23,20 +23,13 @@ from agents.policy import ActorCritic
 from agents.schedule import linear_schedule
 from agents.vec_env import VecEnv
 from agents.world_model.config import WorldModelConfig
+from agents.world_model.critic import critic_loss
 from agents.world_model.dynamics import DynamicsModel
-from agents.world_model.fitting import (
-    WeightAverage,
-    explained,
-    one_step_loss,
-    open_loop_errors,
-    window_loss,
-)
+from agents.world_model.fitting import WeightAverage, one_step_loss, window_loss
+from agents.world_model.health import examine, last_starts, study_fresh_steps
 from agents.world_model.imagine import Imagined, imagine
 from agents.world_model.interface import ImaginedTask, ModelState, Physics
 from agents.world_model.replay import Replay
-
-_LAMBDA = 0.95  # of the critic's targets
-_HORIZONS = (1, 8, 16, 32)
 
 
 class WorldModelAgent:
@@ -146,8 +139,8 @@ class WorldModelAgent:
         Returns the model's R2 on the fresh steps before it learns from them, losses, gradient
         norms, and now and then its errors over many steps (see docs/world_model.md).
         """
-        metrics, known = Metrics(self.device), self.model.outputs.count > 0
-        self._study_fresh_steps(len(seen), metrics, known)
+        metrics = Metrics(self.device)
+        study_fresh_steps(self.model, self.replay, len(seen), metrics)
         self.learner.normalizer.update(seen)
         self._progress = progress
         self._fresh_r2 = metrics.to_floats().get("model_r2", -1.0) if self.config.gate else -1.0
@@ -246,21 +239,6 @@ class WorldModelAgent:
         else:
             warnings.warn("the random state of another device type is not restored", stacklevel=2)
 
-    def _study_fresh_steps(self, steps: int, metrics: Metrics, known: Tensor) -> None:
-        """Judge the model on steps it has not learnt from, then take in their statistics."""
-        rows = torch.arange(self.replay.filled - steps, self.replay.filled - 1, device=self.device)
-        rows = rows.repeat_interleave(self.num_envs)
-        worlds = torch.arange(self.num_envs, device=self.device).repeat(steps - 1)
-        states, excitation, weight = self.replay.window(rows, worlds, 1)
-        state, after = (states.map(lambda part, i=i: part[i]) for i in (0, 1))
-        ended = weight[0].unsqueeze(-1) == 0
-        # Rows that are not finite are left out of statistics.
-        velocity = after.velocity.masked_fill(ended, torch.nan)
-        r2 = explained(self.model, state, excitation[0], after, weight[0])
-        metrics.add("model_r2", r2.mean(), weight=known.double())
-        metrics.add("model_r2_worst", r2.min(), weight=known.double())
-        self.model.fit_statistics(state, excitation[0], after._replace(velocity=velocity))
-
     def _fit_model(self, metrics: Metrics) -> None:
         config, replay = self.config, self.replay
         every = max(1, config.model_updates // max(1, config.window_updates))
@@ -283,9 +261,8 @@ class WorldModelAgent:
         """Follow the gradient of the reward through the model."""
         config = self.config
         rows, worlds = self.replay.draw(config.policy_batch, 1, self.draws, config.recent)
-        shape = (config.horizon, config.policy_batch, self.model.physics.control_dim)
-        noise = torch.randn(shape, generator=self.draws, device=self.device)
-        path = self._imagine(rows, worlds, config.noise * noise, self.learner)
+        noise = self._noise(config.horizon, config.policy_batch)
+        path = self._imagine(rows, worlds, noise, self.learner)
         discount = config.gamma ** torch.arange(config.horizon, device=self.device)
         gain = (path.gain * path.inside * discount.unsqueeze(1)).sum(0)
         most = discount.sum()
@@ -301,50 +278,22 @@ class WorldModelAgent:
         metrics.add("state_grad_last", path.state_grad_norm[-1])
         metrics.add("state_grad_clipped", path.clipped)
         if config.critic_weight:
-            self._fit_critic(path, metrics)
-
-    def _fit_critic(self, path: Imagined, metrics: Metrics) -> None:
-        """Regress the value on the imagined TD(lambda) returns, in units of the best return."""
-        gamma, observations = self.config.gamma, path.observations.detach()
-        with torch.no_grad():
-            values = self.policy.value(observations)
-            target, targets = values[-1], []
-            for step in reversed(range(len(path.reward))):
-                going_on = path.alive[step + 1]
-                mixed = (1 - _LAMBDA) * values[step + 1] + _LAMBDA * target
-                target = (1.0 - gamma) * path.reward[step].detach() + gamma * going_on * mixed
-                targets.append(target)
-            targets = torch.stack(targets[::-1])
-        weight = path.alive[:-1] * path.inside
-        error = (self.learner.value(observations[:-1]) - targets).square() * weight
-        loss = error.sum() / weight.sum().clamp_min(1.0)
-        metrics.add("value_loss", loss.detach())
-        self._descend("critic", loss, metrics)
+            loss = critic_loss(self.learner, self.policy, path, config.gamma)
+            metrics.add("value_loss", loss.detach())
+            self._descend("critic", loss, metrics)
 
     @torch.no_grad()
     def _examine(self, metrics: Metrics) -> None:
         """Compare what the model imagines with what happened, from the same fresh starts."""
-        steps = min(max(_HORIZONS), self.replay.filled - 1)
-        worlds = torch.arange(self.num_envs, device=self.device)
-        rows = torch.full_like(worlds, self.replay.filled - 1 - steps)
-        horizons = tuple(h for h in _HORIZONS if h <= steps)
-        for name, error in open_loop_errors(
-            self.model, self.replay, rows, worlds, horizons
-        ).items():
-            metrics.add(name, error)
+        rows, worlds, steps = last_starts(self.replay, self.device)
         length = min(self.config.horizon, steps)
-        noise = torch.randn(
-            length, self.num_envs, self.model.physics.control_dim, generator=self.draws,
-            device=self.device,
-        )  # fmt: skip
-        path = self._imagine(rows, worlds, self.config.noise * noise, self.policy)
-        _, _, weight = self.replay.window(rows, worlds, length)
-        times = rows + torch.arange(length, device=self.device).unsqueeze(1)
-        real = self.replay.take("reward", times, worlds.expand_as(times))
-        counted = weight * path.inside
-        total = counted.sum().clamp_min(1.0)
-        metrics.add("imagined_reward", (path.reward * counted).sum() / total)
-        metrics.add("real_reward", (real * counted).sum() / total / self.task.maximum)
+        path = self._imagine(rows, worlds, self._noise(length, self.num_envs), self.policy)
+        examine(self.model, self.replay, path, self.task.maximum, metrics)
+
+    def _noise(self, steps: int, worlds: int) -> Tensor:
+        shape = (steps, worlds, self.model.physics.control_dim)
+        noise = torch.randn(shape, generator=self.draws, device=self.device)
+        return self.config.noise * noise
 
     def _imagine(
         self, rows: Tensor, worlds: Tensor, noise: Tensor, policy: ActorCritic

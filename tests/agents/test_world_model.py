@@ -18,6 +18,7 @@ from agents.world_model import (
     WorldModelAgent,
     WorldModelConfig,
 )
+from agents.world_model.critic import td_lambda_targets
 from agents.world_model.dynamics import DynamicsModel
 from agents.world_model.imagine import imagine
 
@@ -265,6 +266,19 @@ def test_replay_windows_are_consecutive_and_end_with_the_episode() -> None:
     assert set(drawn.tolist()) == {5, 6}
     with pytest.raises(ValueError, match="needs 11"):
         replay.draw(1, 10, generator)
+
+
+def test_td_lambda_targets_by_hand() -> None:
+    reward, values = torch.tensor([[1.0], [0.5]]), torch.tensor([[0.9], [0.8], [0.6]])
+    alive = torch.ones(3, 1)
+    last = 0.1 * 0.5 + 0.9 * 0.6  # gamma 0.9: a step is worth a tenth
+    first = 0.1 * 1.0 + 0.9 * (0.5 * 0.8 + 0.5 * last)
+    targets = td_lambda_targets(reward, values, alive, gamma=0.9, lam=0.5)
+    assert targets.squeeze(1).tolist() == pytest.approx([first, last])
+    alive[2] = 0.0  # the second step ends the episode: nothing follows it
+    targets = td_lambda_targets(reward, values, alive, gamma=0.9, lam=0.5)
+    first = 0.1 * 1.0 + 0.9 * (0.5 * 0.8 + 0.5 * 0.05)
+    assert targets.squeeze(1).tolist() == pytest.approx([first, 0.05])
 
 
 def test_members_share_a_batch() -> None:
