@@ -10,7 +10,6 @@ from torch import Tensor
 
 from agents.amp import style_score
 
-
 # A smaller budget than the default, enough for six dimensions.
 QUICK = {"hidden": (64, 64), "updates": 200}
 
@@ -73,7 +72,7 @@ def test_blocks_keep_neighbours_on_one_side() -> None:
     settings = {"hidden": (64, 64), "updates": 600, "grad_penalty": 0.0, "lr": 5e-3}
     singly = style_score(*copies, **settings)
     blocks = style_score(*copies, block=50, **settings)
-    assert singly.score < 0.2 and blocks.score > 0.6
+    assert singly.score < 0.2 and blocks.score > 0.4
 
 
 def test_too_few_samples_are_one_line() -> None:
