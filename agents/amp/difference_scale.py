@@ -11,7 +11,7 @@ from agents.amp.replay import usable
 class DifferenceScale(nn.Module):
     """Divide each entry by the mean magnitude that it has had so far.
 
-    ADD's only real sample is the zero difference (arXiv:2505.04961, section 4). Subtracting a mean
+    ADD's only real sample is the zero difference (arXiv:2505.04961). Subtracting a mean
     would move it as training goes on, and a discriminator would chase it.
 
     Like RunningNormalizer, only ``update`` changes the statistics, which are float64, and before

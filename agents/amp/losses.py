@@ -17,8 +17,8 @@ from agents.amp.config import StyleLoss
 def adversarial_loss(real: Tensor, policy: Tensor, loss: StyleLoss) -> Tensor:
     """() loss of the logits of (R,) real and (P,) policy samples.
 
-    "least_squares" has targets +1 and -1 (AMP, equation 6). "logistic" is the cross-entropy
-    ``-log s(real) - log(1 - s(policy))`` with the sigmoid s (ADD, equation 6).
+    "least_squares" has targets +1 and -1 (AMP). "logistic" is the cross-entropy
+    ``-log s(real) - log(1 - s(policy))`` with the sigmoid s (ADD).
     """
     if loss == "least_squares":
         return (real - 1.0).square().mean() + (policy + 1.0).square().mean()
@@ -28,7 +28,7 @@ def adversarial_loss(real: Tensor, policy: Tensor, loss: StyleLoss) -> Tensor:
 def style_reward(logits: Tensor, loss: StyleLoss, clip: float = torch.inf) -> Tensor:
     """Rewards in [0, clip] of logits, of any shape; more where a sample passes for real.
 
-    "least_squares": ``max(0, 1 - (d - 1)^2 / 4)`` (AMP, equation 7): 1 at d = 1, 0 at d <= -1
+    "least_squares": ``max(0, 1 - (d - 1)^2 / 4)`` (AMP): 1 at d = 1, 0 at d <= -1
     and at d >= 3. "logistic": ``-log(1 - s(d))``, which has no bound of its own.
     """
     if loss == "least_squares":
@@ -44,7 +44,7 @@ def logits_and_penalty(
     """Logits (B,) of (B, D) samples and the () mean squared norm of their gradients.
 
     Without this penalty a discriminator becomes so steep that its reward shows no direction
-    (Mescheder et al. 2018, arXiv:1801.04406; AMP, equation 8). It can be differentiated.
+    (Mescheder et al. 2018, arXiv:1801.04406). It can be differentiated.
     """
     samples = samples.detach().requires_grad_()
     logits = network(samples)

@@ -32,7 +32,7 @@ class StyleScore(NamedTuple):
     auc: float
     """Chance that a real sample has a larger logit than one of the policy; 0.5 is guessing."""
     reward: float
-    """Mean style reward (least squares, AMP's equation 7) of the policy's samples, in [0, 1]."""
+    """Mean style reward (least squares, as in AMP) of the policy's samples, in [0, 1]."""
     reward_real: float
     """The same of the real samples; both are 0.75 if nothing can be told."""
     samples: int
