@@ -374,6 +374,25 @@ def test_a_bad_gradient_is_skipped():
     assert_equal_states(before, judge.state_dict())
 
 
+def test_half_of_the_policy_samples_are_from_earlier_iterations(tracking_env):
+    env, batches = judging(tracking_env(16)), []
+    agent = make(env)
+    agent.trainer.step = lambda real, policy, metrics: batches.append((real, policy))
+    obs, _ = train(agent, env, env.reset(), 1)
+    first = {tuple(row) for row in agent._fresh.rows.tolist()}
+    batches.clear()
+    train(agent, env, obs, 1)
+    second = {tuple(row) for row in agent._fresh.rows.tolist()}
+    memory = {tuple(row) for row in agent.replay.state_dict()["rows"].tolist()}
+    real, policy = (torch.cat(part) for part in zip(*batches, strict=True))
+    assert len(batches) == 8 and real.shape == (8 * 64, DIM) and policy.shape == (8 * 128, DIM)
+    policy = policy.view(8, 2, 64, DIM)
+    fresh, replayed = ({tuple(r) for r in policy[:, i].reshape(-1, DIM).tolist()} for i in (0, 1))
+    assert fresh <= second and not fresh & first
+    assert replayed == memory and memory & first and memory & second
+    assert real.mean().abs() < 0.05 and 0.25 < real.std() < 0.35  # the expert's
+
+
 def test_number_of_discriminator_updates(tracking_env):
     for updates, expected in ((0, 8), (3, 3)):
         env = judging(tracking_env(16))
