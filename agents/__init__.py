@@ -1,4 +1,7 @@
-"""Policy learning for batched environments: an actor-critic and PPO, on PyTorch alone."""
+"""Policy learning for batched environments: an actor-critic and PPO, on PyTorch alone.
+
+Other learners are packages of their own: ``agents.amp`` and ``agents.world_model``.
+"""
 
 from agents.gae import generalized_advantage
 from agents.muon import Muon

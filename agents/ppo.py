@@ -25,7 +25,7 @@ from agents.policy import ActorCritic
 from agents.ppo_config import PPOConfig
 from agents.rollout import Batch, Rollout, iterate_minibatches
 from agents.schedule import SCHEDULES
-from agents.vec_env import VecEnv
+from agents.vec_env import StepResult, VecEnv
 
 
 class PPO:
@@ -111,8 +111,9 @@ class PPO:
             final_obs = self.policy.normalizer.fill_nonfinite(result.final_obs)
             with self._autocast():
                 next_value = self.policy.value(final_obs)
-            finite = result.reward.isfinite()
-            reward = result.reward.masked_fill(~finite, 0.0)
+            reward = self._reward(result, metrics)
+            finite = reward.isfinite()
+            reward = reward.masked_fill(~finite, 0.0)
             done = result.terminated | result.truncated
             rollout.add(
                 obs=obs,
@@ -135,6 +136,7 @@ class PPO:
             for name, diagnostic in result.info.items():
                 metrics.add(f"info/{name}", diagnostic)
             obs = self.policy.normalizer.fill_nonfinite(result.obs)
+        self._finish_collect(metrics)
         return rollout, obs, metrics.to_floats()
 
     def update(self, rollout: Rollout, progress: float = 0.0) -> dict[str, float]:
@@ -170,6 +172,7 @@ class PPO:
         metrics.add("mean_std", self.policy.gaussian.std)
         metrics.add("learning_rate", lr_scale * config.lr)
         metrics.add("skipped_updates", self.optimizer.skipped - skipped_before)
+        self._finish_update(metrics)
         return metrics.to_floats()
 
     def state_dict(self) -> dict[str, Any]:
@@ -179,11 +182,11 @@ class PPO:
         ``torch.load(weights_only=True)`` reads it back.
         """
         return {
-            "policy": _copies(self.policy),
+            "policy": copies(self.policy),
             "optimizer": self.optimizer.state_dict(),
-            "return_scaler": _copies(self.return_scaler),
-            "episodes": _copies(self.episodes),
-            "noise": _copies(self.noise),
+            "return_scaler": copies(self.return_scaler),
+            "episodes": copies(self.episodes),
+            "noise": copies(self.noise),
             "generator": {"device": self.device.type, "state": self.generator.get_state()},
             "iteration": self.iteration,
         }
@@ -208,6 +211,17 @@ class PPO:
             self.generator.set_state(state["generator"]["state"].cpu())
         else:
             warnings.warn("the random state of another device type is not restored", stacklevel=2)
+
+    # What an agent built on PPO overrides: the reward, and what follows each phase.
+    def _reward(self, result: StepResult, metrics: Metrics) -> Tensor:
+        """The (N,) reward to learn from of one step."""
+        return result.reward
+
+    def _finish_collect(self, metrics: Metrics) -> None:
+        """Called once, after the last step of ``collect``."""
+
+    def _finish_update(self, metrics: Metrics) -> None:
+        """Called once, after the policy and its normaliser have changed."""
 
     def _gradient_step(self, batch: Batch, metrics: Metrics) -> Tensor:
         """Take one step on a minibatch; its (B,) log ratios before the step."""
@@ -268,5 +282,6 @@ class PPO:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def _copies(module: nn.Module) -> dict[str, Tensor]:
+def copies(module: nn.Module) -> dict[str, Tensor]:
+    """A module's state dict, in tensors of its own."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

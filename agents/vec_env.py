@@ -29,6 +29,11 @@ class StepResult(NamedTuple):
     """(N, obs_dim) float: the true last observation, before any reset; ``obs`` where not done."""
     info: dict[str, Tensor]
     """Diagnostics to be averaged and logged: (N,) per world, or () scalars."""
+    judged: Tensor | None = None
+    """(N, judged_dim) float: what a discriminator judges of this step, before any reset; or None.
+
+    For AMP the style observations before and after the step, for ADD the tracking errors after it.
+    """
 
 
 @runtime_checkable
