@@ -114,6 +114,7 @@ class WorldModelAgent:
         state = {name: value.clone() for name, value in policy.state_dict().items()}
         self.learner.load_state_dict(state)
         self.policy.load_state_dict(state)
+        self._average.settle()
 
     def collect(self, env: VecEnv, obs: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
         """Act for ``num_steps`` from the (N, obs_dim) observation ``obs``.

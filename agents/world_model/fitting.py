@@ -100,6 +100,10 @@ class WeightAverage:
         self.updates = 0
         target.load_state_dict(source.state_dict())
 
+    def settle(self) -> None:
+        """From here on the average is worth keeping: its source moves it by no more than 1-decay."""
+        self.updates = max(self.updates, round(10.0 / (1.0 - self._decay)))
+
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the source; the first updates weigh more."""
