@@ -267,6 +267,11 @@ class WorldModelConfig:
     optimizer: str = opt("adam", "muon (hidden matrices by Muon) or adam")
     lr_floor: float = opt(0.1, "last learning rates as a fraction of the first")
     overlap: bool = opt(True, "on a CPU, learn in a second thread while the simulation runs")
+    compile: bool = opt(
+        False,
+        "compile the imagined step (torch.compile; needs a C++ compiler on a CPU): minutes at the "
+        "first start, then faster",
+    )
     health_interval: int = opt(5, "iterations between measurements of the model's errors")
 
 

@@ -27,7 +27,7 @@ from agents.world_model.critic import critic_loss
 from agents.world_model.dynamics import DynamicsModel
 from agents.world_model.fitting import WeightAverage, one_step_loss, window_loss
 from agents.world_model.health import examine, last_starts, study_fresh_steps
-from agents.world_model.imagine import Imagined, imagine
+from agents.world_model.imagine import Imagined, Step, imagine
 from agents.world_model.interface import ImaginedTask, ModelState, Physics
 from agents.world_model.replay import Replay
 
@@ -76,6 +76,7 @@ class WorldModelAgent:
             physics, config.model_hidden, config.model_rank, torch.Generator().manual_seed(seed),
             config.members,
         ).to(self.device)  # fmt: skip
+        self._step = torch.compile(self.model.step) if config.compile else self.model.step
         self._average = WeightAverage(learner, average, config.average)
         average.requires_grad_(False)
         self.replay = Replay(config.replay, num_envs)
@@ -263,7 +264,7 @@ class WorldModelAgent:
         config = self.config
         rows, worlds = self.replay.draw(config.policy_batch, 1, self.draws, config.recent)
         noise = self._noise(config.horizon, config.policy_batch)
-        path = self._imagine(rows, worlds, noise, self.learner)
+        path = self._imagine(rows, worlds, noise, self.learner, self._step)
         discount = config.gamma ** torch.arange(config.horizon, device=self.device)
         gain = (path.gain * path.inside * discount.unsqueeze(1)).sum(0)
         most = discount.sum()
@@ -288,7 +289,8 @@ class WorldModelAgent:
         """Compare what the model imagines with what happened, from the same fresh starts."""
         rows, worlds, steps = last_starts(self.replay, self.device)
         length = min(self.config.horizon, steps)
-        path = self._imagine(rows, worlds, self._noise(length, self.num_envs), self.policy)
+        noise = self._noise(length, self.num_envs)
+        path = self._imagine(rows, worlds, noise, self.policy, self.model.step)
         examine(self.model, self.replay, path, self.task.maximum, metrics)
 
     def _noise(self, steps: int, worlds: int) -> Tensor:
@@ -297,11 +299,11 @@ class WorldModelAgent:
         return self.config.noise * noise
 
     def _imagine(
-        self, rows: Tensor, worlds: Tensor, noise: Tensor, policy: ActorCritic
+        self, rows: Tensor, worlds: Tensor, noise: Tensor, policy: ActorCritic, step: Step
     ) -> Imagined:
         start: ModelState = self.replay.states(rows, worlds)
         return imagine(
-            self.model, self.task, lambda obs: self._excite(policy.mean_action(obs)), start,
+            step, self.task, lambda obs: self._excite(policy.mean_action(obs)), start,
             self.replay.goals(rows, worlds), self.replay.take("last", rows, worlds), noise,
             self.config.state_grad_clip,
         )  # fmt: skip

@@ -65,6 +65,8 @@ class WorldModelConfig:
     lr_floor: float = 0.1
     # On a CPU, learn in a second thread while the simulation runs.
     overlap: bool = True
+    # Compile the model's step (torch.compile): minutes to begin with, and then faster.
+    compile: bool = False
     # Iterations between measurements of the model's error over many steps.
     health_interval: int = 5
 

@@ -101,7 +101,7 @@ class WeightAverage:
         target.load_state_dict(source.state_dict())
 
     def settle(self) -> None:
-        """From here on the average is worth keeping: its source moves it by no more than 1-decay."""
+        """From here on the average is worth keeping: no update moves it by more than 1 - decay."""
         self.updates = max(self.updates, round(10.0 / (1.0 - self._decay)))
 
     @torch.no_grad()

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from agents.world_model.dynamics import DynamicsModel
 from agents.world_model.interface import Goal, ImaginedTask, ModelState
 
 Act = Callable[[Tensor], Tensor]
+Step = Callable[[ModelState, Tensor], ModelState]
 
 
 class Imagined(NamedTuple):
@@ -38,7 +38,7 @@ class Imagined(NamedTuple):
 
 
 def imagine(
-    model: DynamicsModel,
+    step_model: Step,
     task: ImaginedTask,
     act: Act,
     start: ModelState,
@@ -50,7 +50,7 @@ def imagine(
     """Act in the model for T steps.
 
     Args:
-        model: the dynamics.
+        step_model: the dynamics: states (B, ...) and excitations (B, nu) to states.
         task: the task.
         act: observation (B, obs_dim) to excitation (B, nu), without noise.
         start: (B, ...) real states.
@@ -67,7 +67,7 @@ def imagine(
     for step in range(steps):
         observation = task.observe(plan, step, states[-1], excitations[-1])
         excitation = (act(observation) + noise[step]).clamp(0.0, 1.0)
-        after = record.watch(model.step(states[-1], excitation), step)
+        after = record.watch(step_model(states[-1], excitation), step)
         states.append(after)
         excitations.append(excitation)
         observations.append(observation)

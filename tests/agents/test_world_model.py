@@ -224,7 +224,7 @@ def test_gradient_of_an_imagined_rollout_equals_finite_differences() -> None:
             return (hidden @ weight.T + policy.actor.head.bias).sigmoid()
 
         start = state._replace(position=position)
-        path = imagine(model, env, act, start, goal, state.act, noise)
+        path = imagine(model.step, env, act, start, goal, state.act, noise)
         return path.reward.sum()
 
     inputs = (weights.detach().clone().requires_grad_(), state.position.requires_grad_())
@@ -238,8 +238,8 @@ def test_state_gradient_is_bounded() -> None:
     start = state.map(lambda part: part.clone().requires_grad_())
     grown = {}
     for clip in (None, 1e-3):
-        path = imagine(model, env, lambda obs: obs[:, :1].sigmoid().expand(-1, _MUSCLES), start,
-                       goal, last, torch.zeros(8, 16, _MUSCLES), clip)  # fmt: skip
+        act = lambda obs: obs[:, :1].sigmoid().expand(-1, _MUSCLES)  # noqa: E731
+        path = imagine(model.step, env, act, start, goal, last, torch.zeros(8, 16, _MUSCLES), clip)
         (gradient,) = torch.autograd.grad(path.reward.mean(), start.position)
         grown[clip] = gradient.abs().max()
         assert path.clipped == 0.0 if clip is None else path.clipped > 0.9

@@ -89,7 +89,7 @@ def test_gradient_through_the_body_equals_finite_differences(
 
     def gain() -> torch.Tensor:
         act = lambda obs: agent.learner.mean_action(obs).sigmoid()  # noqa: E731
-        path = imagine(agent.model, agent.task, act, start, goal, last, noise)
+        path = imagine(agent.model.step, agent.task, act, start, goal, last, noise)
         return path.gain.double().sum()
 
     gain().backward()
