@@ -2,12 +2,12 @@
 
     python -m benchmarks.agents out=FOLDER [sets=demo,FOLDER] [seeds=1,2,3] [minutes=5]
                                 [agents=world_model,ppo]
-                                [settings=key=value]
+                                [rarely=1] [settings=key=value]
 
 Trains every agent on every motion set with every seed, one run after another, by the command that
 a user would type (cfg=demo, so the arms), each for the same number of minutes of collecting and
-learning. Every run is evaluated on the clips, from their first frames, about every 20 s; this does
-not count as training. A finished run is not repeated when the command is given again. `minutes` may
+learning. Every run is evaluated on the clips, from their first frames, about every 20 s (times
+`rarely`: long clips take long); this does not count as training. A finished run is not repeated when the command is given again. `minutes` may
 name one length for each agent: minutes=5,10. Further settings of all runs are separated by
 semicolons (quote them).
 Writes runs, curves.json, tables.md and, with matplotlib, curves.svg into FOLDER.
@@ -40,6 +40,7 @@ class Settings:
     seeds: str = "1,2,3"
     minutes: str = "5"
     agents: str = "world_model,ppo"
+    rarely: int = 1
     settings: str = ""
 
 
@@ -68,14 +69,16 @@ class Curve:
         return max(range(len(self.returns)), key=self.returns.__getitem__)
 
 
-def train(folder: Path, motions: str, agent: str, seed: int, minutes: float, extra: str) -> None:
+def train(
+    folder: Path, motions: str, agent: str, seed: int, minutes: float, settings: Settings
+) -> None:
     """Run one training as a user would; raise on failure."""
     command = [
         sys.executable, "-m", "mm_torch.train", "cfg=demo", f"agent={agent}", f"motions={motions}",
         f"seed={seed}", f"run.dir={folder}", f"run.minutes={minutes}", f"total_steps={_PLENTY}",
-        f"run.evaluate_interval={_EVERY[agent]}",
+        f"run.evaluate_interval={_EVERY[agent] * settings.rarely}",
     ]  # fmt: skip
-    command += [part for part in extra.split(";") if part]
+    command += [part for part in settings.settings.split(";") if part]
     with (folder.parent / f"{folder.name}.log").open("w") as log:
         subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
 
@@ -189,7 +192,7 @@ def main(arguments: list[str]) -> int:
                 if not done.exists():
                     print(f"{name}, {_LABELS[agent]}, seed {seed}: {minutes[agent]:g} min",
                           flush=True)  # fmt: skip
-                    train(folder, motions, agent, seed, minutes[agent], settings.settings)
+                    train(folder, motions, agent, seed, minutes[agent], settings)
                     done.touch()
                 curves.append(read_curve(folder, name, agent, seed))
                 (out / "curves.json").write_text(

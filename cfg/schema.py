@@ -187,7 +187,7 @@ class NetworkConfig:
 
 @dataclass
 class AgentConfig:
-    name: str = opt("ppo", "the learner: ppo or world_model; agent=NAME also loads its preset")
+    name: str = opt("ppo", "the learner: ppo, world_model or amp; agent=NAME loads its preset")
     num_steps: int = opt(20, "control steps a world in each iteration")
     epochs: int = opt(1, "passes over the rollout")
     minibatch_size: int = opt(1280, "least samples of a gradient step; a pass has equal shares")
@@ -218,6 +218,36 @@ class AgentConfig:
     desired_kl: float | None = opt(None, "skip further epochs above this KL; null = never")
     reward_scaling: bool = opt(False, "divide rewards by the running std of the return")
     mixed_precision: bool = opt(False, "networks in bfloat16")
+
+
+@dataclass
+class TaskConfig:
+    name: str = opt("imitation", "imitation, reach (bimanual), steer or location (fullbody)")
+    resample: list[float] = opt([2.0, 4.0], "[lo, hi]: seconds until a new command, in training")
+    hold: float = opt(0.5, "success is to stay within the goal's tolerance for so long (s)")
+    episodes: int = opt(64, "episodes of an evaluation, one command each")
+    speed: list[float] = opt([0.8, 1.5], "[lo, hi]: commanded speed (m/s; steer)")
+    turn: float = opt(90.0, "largest change of direction in a command (degrees; steer)")
+    range: list[float] = opt([1.0, 5.0], "[lo, hi]: distance of the point (m; location)")
+    fall_height: float = opt(0.6, "an episode ends when the root is lower (m; fullbody)")
+
+
+@dataclass
+class AmpConfig:
+    kind: str = opt("amp", "amp: judge pairs of consecutive moments; add: judge tracking errors")
+    loss: str = opt("least_squares", "discriminator loss: least_squares or logistic")
+    hidden: list[int] = opt([1024, 512], "hidden widths of the discriminator")
+    lr: float = opt(1e-4, "its learning rate")
+    grad_penalty: float = opt(5.0, "weight of the squared gradient of its logit")
+    logit_reg: float = opt(0.01, "weight of its last layer's squared weights")
+    weight_decay: float = opt(1e-4, "weight of all its squared weights")
+    replay: int = opt(200_000, "past samples of the policy that are kept")
+    batch_size: int = opt(512, "real, fresh and past samples of an update, each")
+    updates: int = opt(0, "its updates an iteration; 0 = as many as the policy has")
+    task_weight: float = opt(0.5, "weight of the task's reward")
+    style_weight: float = opt(0.5, "weight of the style reward")
+    style_scale: float = opt(2.0, "factor of the style reward")
+    style_clip: float = opt(9.2, "bound of the style reward before that factor")
 
 
 @dataclass
@@ -319,6 +349,10 @@ class Config:
     )
     reset: ResetConfig = section(ResetConfig, "where an episode starts")
     network: NetworkConfig = section(NetworkConfig, "policy and value networks")
+    task: TaskConfig = section(TaskConfig, "what the body is asked to do")
+    amp: AmpConfig = section(
+        AmpConfig, "discriminator and weights of agent.name=amp, on top of PPO"
+    )
     pretraining: PretrainingConfig = section(
         PretrainingConfig, "a policy's first lesson, before either agent trains it"
     )
@@ -337,7 +371,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reset.start": ("random", "first", "failures"),
     "reset.activation": ("zero", "constant", "statics"),
     "network.residual": ("none", "fixed", "gated"),
-    "agent.name": ("ppo", "world_model"),
+    "agent.name": ("ppo", "world_model", "amp"),
+    "task.name": ("imitation", "reach", "steer", "location"),
+    "amp.kind": ("amp", "add"),
+    "amp.loss": ("least_squares", "logistic"),
     "agent.optimizer": ("auto", "muon", "adam"),
     "world_model.optimizer": ("muon", "adam"),
     "world_model.objective": ("log", "reward"),
@@ -355,6 +392,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "observation.lookahead_stride": (1, float("inf")),
     "termination.max_steps": (1, float("inf")),
     "reset.activation_level": (0.0, 1.0),
+    "task.hold": (0.0, float("inf")),
+    "task.episodes": (1, float("inf")),
     "pretraining.rounds": (0, float("inf")),
     "pretraining.steps": (1, float("inf")),
     "pretraining.updates": (1, float("inf")),

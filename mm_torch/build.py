@@ -8,12 +8,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from agents import PPO, ActorCritic, PPOConfig
+from agents.amp import AMP, AMPConfig
 from agents.world_model import WorldModelAgent, WorldModelConfig
 from cfg import UserError
 from mm_torch.action import INVERSES, MAPPINGS
+from mm_torch.env import ImitationEnv
+from mm_torch.goal_task import GoalTask
 from mm_torch.imagined_task import ImaginedImitation
 from mm_torch.motion_library import MotionLibrary
 from mm_torch.randomization import parameter_ranges, weakened_body
+from mm_torch.style import Judge, make_judge
 from mm_torch.task import ImitationTask
 from mm_torch.task_state import Layout
 from retarget.activations import with_activations
@@ -61,7 +65,7 @@ def make_task(
     nworld: int | None = None,
     evaluation: bool = False,
 ) -> ImitationTask:
-    """Return the imitation task on its simulator and motion set.
+    """Return the task that a configuration asks for, on its simulator and motion set.
 
     Args:
         config: a complete configuration.
@@ -90,7 +94,23 @@ def make_task(
         simulator = make_simulator(embodiment, nworld, backend, str(device), SimOptions(**settings))
     except ValueError as error:
         raise UserError(str(error)) from error
-    return ImitationTask(config, simulator, library, evaluation)
+    kind = ImitationTask if config.task.name == "imitation" else GoalTask
+    return kind(config, simulator, library, evaluation)
+
+
+def make_env(config: DictConfig, task: ImitationTask) -> ImitationEnv:
+    """Return the training environment, with the judge that agent.name=amp needs."""
+    judge = _judge(config, task) if config.agent.name == "amp" else None
+    return ImitationEnv(task, seed=config.seed, start=config.reset.start, judge=judge)
+
+
+def _judge(config: DictConfig, task: ImitationTask) -> Judge:
+    if config.amp.kind == "add" and isinstance(task, GoalTask):
+        raise UserError(
+            f"amp.kind=add: judges tracking errors, which task.name={config.task.name} does not "
+            f"have: use amp.kind=amp, or task.name=imitation"
+        )
+    return make_judge(config.amp.kind, task)
 
 
 def make_policy(config: DictConfig, task: ImitationTask) -> ActorCritic:
@@ -130,7 +150,7 @@ def make_ppo_config(config: DictConfig, worlds: int) -> PPOConfig:
         raise UserError(f"agent: {error}") from error
 
 
-def make_agent(config: DictConfig, task: ImitationTask) -> PPO | WorldModelAgent:
+def make_agent(config: DictConfig, task: ImitationTask) -> PPO | AMP | WorldModelAgent:
     """Return the untrained agent that a configuration asks for.
 
     Raises:
@@ -140,6 +160,20 @@ def make_agent(config: DictConfig, task: ImitationTask) -> PPO | WorldModelAgent
     policy = make_policy(config, task)
     if config.agent.name == "ppo":
         return PPO(policy, make_ppo_config(config, worlds), worlds, seed=config.seed)
+    if config.agent.name == "amp":
+        judge = _judge(config, task)
+        try:
+            amp = AMPConfig(**OmegaConf.to_container(config.amp))
+        except ValueError as error:
+            raise UserError(f"amp: {error}") from error
+        return AMP(
+            policy, make_ppo_config(config, worlds), amp, worlds, judged_dim=judge.dim,
+            expert=judge.expert, judged_name=judge.name, seed=config.seed,
+        )  # fmt: skip
+    if isinstance(task, GoalTask):
+        raise UserError(
+            f"agent=world_model: imagines the imitation task only, not task.name={config.task.name}"
+        )
     mapping = config.action.mapping
     if mapping not in INVERSES:
         raise UserError(

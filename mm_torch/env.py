@@ -9,6 +9,7 @@ from agents.vec_env import StepResult
 from mm_torch.faults import FaultRecorder
 from mm_torch.randomization import draw
 from mm_torch.start_frames import make_starts
+from mm_torch.style import Judge
 from mm_torch.task import ImitationTask
 
 
@@ -22,16 +23,20 @@ class ImitationEnv:
     (:mod:`mm_torch.randomization`); they are part of the simulator's state.
     """
 
-    def __init__(self, task: ImitationTask, seed: int, start: str = "random") -> None:
+    def __init__(
+        self, task: ImitationTask, seed: int, start: str = "random", judge: Judge | None = None
+    ) -> None:
         """Wrap a task.
 
         Args:
             task: the imitation task.
             seed: of the clips, start frames and physical parameters.
             start: "random" frame of a clip, "first", or "failures": more often where they fail.
+            judge: gives the samples of an adversarial agent.
         """
         self.task = task
         self.faults = FaultRecorder(task)
+        self._judge = judge
         self.num_envs = task.simulator.nworld
         self.obs_dim = task.obs_dim
         self.action_dim = task.action_dim
@@ -48,7 +53,10 @@ class ImitationEnv:
         """Advance one control step; worlds that ended are started anew."""
         task = self.task
         self.faults.remember()
+        if self._judge is not None:
+            self._judge.before()
         outcome = task.step(action)
+        judged = None if self._judge is None else self._judge.after()
         done = outcome.terminated | outcome.truncated
         self.starts.observe(task.clip, task.frame, outcome.terminated)
         final_obs = task.observe()
@@ -69,7 +77,7 @@ class ImitationEnv:
             self._start(done)
             obs = torch.where(done.unsqueeze(1), task.observe(), final_obs)
         return StepResult(
-            obs, outcome.reward, outcome.terminated, outcome.truncated, final_obs, info
+            obs, outcome.reward, outcome.terminated, outcome.truncated, final_obs, info, judged
         )
 
     def restart(self, mask: Tensor) -> None:

@@ -6,14 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from cfg import UserError
+from mm_torch.assessment import as_records, assess, compared
 from mm_torch.command_line import flag, run_command, split_arguments
-from mm_torch.evaluation import ClipResult, evaluate, summarize
+from mm_torch.evaluation import ClipResult
+from mm_torch.goal_task import GoalTask
 from mm_torch.policy_loading import load_policy
 from mm_torch.table import format_table
 
@@ -51,9 +52,13 @@ def main(arguments: Sequence[str]) -> int:
         def policy(obs: torch.Tensor) -> torch.Tensor:
             return loaded.policy.act(obs, generator)[0]
 
-    results = evaluate(loaded.task, policy, to_end)
-    summary = summarize(results)
-    print(results_table(results, summary))
+    summary, results = assess(loaded.task, policy, loaded.config, to_end)
+    goal = isinstance(loaded.task, GoalTask)
+    if goal:
+        title = f"{len(results)} episodes of {loaded.config.task.name}"
+        print(format_table((title, "policy"), compared({"policy": summary})))
+    else:
+        print(results_table(results, summary))
     if out is not None:
         record = {
             "checkpoint": own["checkpoint"],
@@ -62,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
             "to_end": to_end,
             "stochastic": stochastic,
             "overall": summary,
-            "clips": [asdict(result) for result in results],
+            "episodes" if goal else "clips": as_records(results),
         }
         temporary = out.with_name(out.name + ".tmp")
         temporary.write_text(json.dumps(record, indent=1) + "\n")

@@ -18,6 +18,8 @@ import torch
 
 from cfg import UserError
 from mm_torch.command_line import flag, run_command, split_arguments
+from mm_torch.goal_task import GoalTask
+from mm_torch.goals import Marker
 from mm_torch.policy_loading import LoadedPolicy, load_policy
 from mm_torch.render import Scene, VideoRenderer
 
@@ -25,11 +27,11 @@ USAGE = """
 usage: python -m mm_torch.play checkpoint=FILE [video=FILE.mp4] [motions=SET] [key=value ...]
 
 Shows a trained policy: muscles coloured by activation (blue at rest, red when active), the
-reference as a violet ghost. Without video=, opens a window.
+reference as a violet ghost or what the body is told as spheres. Without video=, opens a window.
   video=FILE.mp4    render without a display (EGL or OSMesa; MUJOCO_GL chooses)
   clip=NAME         one clip in place of all
   ghost=true        draw the reference
-  seconds=N         stop after N seconds of each clip
+  seconds=N         stop after N seconds of each clip (of a task with a goal: 20)
   fps=25            frames a second of the video
   size=640x480      width and height of the video
 Other key=value settings override the checkpoint's, such as sim.backend=mujoco.
@@ -51,7 +53,12 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError("no display for a window: give video=FILE.mp4")
     loaded = load_policy(own["checkpoint"], settings, nworld=1)
     clips = _clips(loaded, own.get("clip"))
-    scene = Scene(loaded.task.simulator.embodiment, ghost)
+    goal = isinstance(loaded.task, GoalTask)
+    if goal:
+        loaded.task.renew = True
+        clips = clips if "clip" in own else clips[:1]
+        seconds = min(seconds, 20.0) if "seconds" not in own else seconds
+    scene = Scene(loaded.task.simulator.embodiment, ghost and not goal)
     if video is not None:
         fps, (width, height) = _number(own, "fps", 25.0), _size(own.get("size", "640x480"))
         _write_video(loaded, scene, clips, seconds, video, fps, width, height)
@@ -64,18 +71,25 @@ def main(arguments: Sequence[str]) -> int:
 @torch.no_grad()
 def states(
     loaded: LoadedPolicy, clip: int, seconds: float
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield (qpos, activations, reference qpos) of each control step of a clip, world 0."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, Sequence[Marker]]]:
+    """Yield (qpos, activations, reference qpos, markers) of each control step, world 0.
+
+    A clip is played from its first frame; a task with a goal starts there, and goes on.
+    """
     task = loaded.task
     device = task.simulator.device
     everywhere = torch.ones(task.simulator.nworld, dtype=torch.bool, device=device)
     clips = torch.full((task.simulator.nworld,), clip, device=device)
     task.place(everywhere, clips, torch.zeros_like(clips))
-    steps = int(min(int(task.library.lengths[clip]) - 1, seconds / task.simulator.control_dt))
-    for _ in range(steps):
+    goal = task.goal if isinstance(task, GoalTask) else None
+    last = int(task.library.lengths[clip]) - 1 if goal is None else float("inf")
+    markers: Sequence[Marker] = ()
+    for _ in range(int(min(last, seconds / task.simulator.control_dt))):
         outcome = task.step(loaded.act(task.observe()))
         tensors = (task.simulator.qpos, task.simulator.act, task.reference().qpos)
-        yield tuple(tensor[0].cpu().numpy().astype(np.float64) for tensor in tensors)
+        if goal is not None:
+            markers = goal.markers(task.body, 0)
+        yield (*(tensor[0].cpu().numpy().astype(np.float64) for tensor in tensors), markers)
         if bool(outcome.terminated[0]):
             return
 
@@ -103,9 +117,9 @@ def _write_video(
     writer.send(None)
     try:
         for clip in clips:
-            for index, (qpos, act, reference) in enumerate(states(loaded, clip, seconds)):
+            for index, moment in enumerate(states(loaded, clip, seconds)):
                 if index % stride == 0:
-                    scene.update(qpos, act, reference)
+                    scene.update(*moment)
                     writer.send(np.ascontiguousarray(renderer.frame()))
         writer.close()
         os.replace(temporary, path)
@@ -122,12 +136,12 @@ def _show_window(loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: 
         window.opt.sitegroup[:] = 0
         while window.is_running():
             for clip in clips:
-                for qpos, act, reference in states(loaded, clip, seconds):
+                for moment in states(loaded, clip, seconds):
                     start = time.perf_counter()
                     if not window.is_running():
                         return
                     with window.lock():
-                        scene.update(qpos, act, reference)
+                        scene.update(*moment)
                         window.user_scn.ngeom = 0
                         scene.add_ghost(window.user_scn)
                     window.sync()

@@ -38,7 +38,8 @@ def load_policy(
     Args:
         checkpoint: a file written by training.
         settings: ``key=value`` overrides, such as ``motions=DIR`` or ``sim.backend=mujoco``.
-        nworld: worlds to simulate; 0 = one a clip, at most sim.nworld; None = sim.nworld.
+        nworld: worlds to simulate; 0 = one a clip (a task with a goal: sim.nworld), at most
+            sim.nworld; None = sim.nworld.
 
     Raises:
         UserError: unusable checkpoint, setting or motion set.
@@ -47,6 +48,8 @@ def load_policy(
     config = load_config(settings, base=config_from_dict(content["config"]))
     embodiment = make_embodiment(config)
     check_embodiment(checkpoint, content, embodiment)
+    if nworld == 0 and config.task.name != "imitation":
+        nworld = None
     task = make_task(config, embodiment, nworld, evaluation=True)
     sizes = content["sizes"]
     if (sizes["obs"], sizes["action"]) != (task.obs_dim, task.action_dim):

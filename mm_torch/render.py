@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
 
+from mm_torch.goals.goal import Marker
 from sim.embodiment import Embodiment
 
 _GHOST_RGBA = np.array([0.47, 0.38, 0.81, 0.35], dtype=np.float32)
@@ -32,15 +34,24 @@ class Scene:
         self._tendon = self.model.actuator_trnid[:, 0]
         self._main_body = int(embodiment.site_body_ids[0])
         self._lookat: np.ndarray | None = None
+        self._markers: Sequence[Marker] = ()
 
-    def update(self, qpos: np.ndarray, act: np.ndarray, reference: np.ndarray) -> None:
+    def update(
+        self,
+        qpos: np.ndarray,
+        act: np.ndarray,
+        reference: np.ndarray,
+        markers: Sequence[Marker] = (),
+    ) -> None:
         """Pose the body and its ghost, and colour the muscles.
 
         Args:
             qpos: (nq,) the body.
             act: (nu,) activations, 0 to 1.
             reference: (nq,) the ghost.
+            markers: spheres that show what the body is told.
         """
+        self._markers = markers
         self.data.qpos[:] = qpos
         mujoco.mj_fwdPosition(self.model, self.data)
         share = np.clip(act, 0.0, 1.0)[:, None]
@@ -50,7 +61,15 @@ class Scene:
             mujoco.mj_kinematics(self.model, self._ghost)
 
     def add_ghost(self, scene: mujoco.MjvScene) -> None:
-        """Add the ghost's bones to an abstract scene."""
+        """Add the markers and the ghost's bones to an abstract scene."""
+        for marker in self._markers:
+            geom = scene.geoms[scene.ngeom]
+            mujoco.mjv_initGeom(
+                geom, mujoco.mjtGeom.mjGEOM_SPHERE, np.full(3, marker.radius),
+                np.array(marker.position), np.eye(3).ravel(),
+                np.array(marker.rgba, dtype=np.float32),
+            )  # fmt: skip
+            scene.ngeom += 1
         if self._ghost is None:
             return
         first = scene.ngeom

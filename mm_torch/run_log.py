@@ -14,6 +14,7 @@ _TAGS = {
     "episode_return": "Train/mean_reward",
     "episode_length": "Train/mean_episode_length",
     "reward": "Train/mean_step_reward",
+    "task_reward": "Train/mean_task_reward",
     "terminated": "Train/termination_rate",
     "truncated": "Train/truncation_rate",
     "policy_loss": "Loss/surrogate",
@@ -47,7 +48,7 @@ def tag(name: str) -> str:
         return "Episode_Reward/" + name.removeprefix("info/reward_")
     if name.startswith("info/error_"):
         return "Tracking_Error/" + name.removeprefix("info/error_")
-    if name.startswith(("faults/", "overflow/")):
+    if name.startswith(("faults/", "overflow/", "style/")):
         return name
     if name.startswith("evaluation/"):
         return "Evaluation/" + name.removeprefix("evaluation/")

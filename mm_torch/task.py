@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from cfg.errors import UserError
+from cfg.schema import ObservationConfig
 from mm_torch.action import MAPPINGS
 from mm_torch.motion_library import MotionLibrary
 from mm_torch.observation import Observation
@@ -71,12 +72,13 @@ class ImitationTask:
         # Plain dataclasses: OmegaConf's checked attribute access is slow inside a step.
         settings = OmegaConf.to_object(config)
         rules = settings.evaluation if evaluation else settings.termination
-        self._max_steps = rules.max_steps
+        self._max_steps = self.max_steps = rules.max_steps
         self._activation = settings.reset.activation
         self._level = settings.reset.activation_level
         self._to_excitation = MAPPINGS[settings.action.mapping]
         try:
-            self.observation = Observation(settings.observation, embodiment.has_root)
+            terms = self._observed(settings.observation)
+            self.observation = Observation(terms, embodiment.has_root)
             self.reward = Reward(settings.reward, embodiment.has_root, simulator.control_dt)
             self.termination = Termination(rules, embodiment.has_root)
         except ValueError as error:
@@ -93,6 +95,15 @@ class ImitationTask:
         self.place(everywhere, self.clip, self.frame)
         self.obs_dim = self.observe().shape[-1]
         self.action_dim = embodiment.model.nu
+
+    def _observed(self, terms: ObservationConfig) -> ObservationConfig:
+        """The observation terms that are on, of those that the configuration asks for."""
+        return terms
+
+    @property
+    def maximum(self) -> float:
+        """Reward of a perfect step."""
+        return self.reward.maximum
 
     @property
     def body(self) -> Body:

@@ -10,9 +10,11 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from cfg import UserError, load_config, load_resolved
+from mm_torch.assessment import compared
 from mm_torch.build import number_of_worlds
 from mm_torch.checkpoint import load_checkpoint
 from mm_torch.command_line import run_command, split_arguments
+from mm_torch.goal_task import GoalTask
 from mm_torch.table import format_table
 from mm_torch.trainer import Trainer
 from mm_torch.warm_start import shape_settings
@@ -90,17 +92,10 @@ def _report(trainer: Trainer) -> None:
     shown = {k: trainer.evaluations[k] for k in stages if k in trainer.evaluations}
     if len(shown) < 2:
         return
-    rows = [
-        (label, *(values[key] * scale for values in shown.values()))
-        for label, key, scale in (
-            ("return per reference step (1 = perfect)", "return_per_step", 1.0),
-            ("mimic-site error (cm)", "error_site", 100.0),
-            ("joint error (rad, independent joints)", "error_joint_pos", 1.0),
-            ("reference frames covered (%)", "frame_coverage", 100.0),
-            ("clips ended early (%)", "early_termination_rate", 100.0),
-        )
-    ]
-    print(format_table(("on the training clips, from their first frame", *shown), rows))
+    title = "on the training clips, from their first frame"
+    if isinstance(trainer.task, GoalTask):
+        title = f"{trainer.config.task.episodes} episodes of {trainer.config.task.name}"
+    print(format_table((title, *shown), compared(shown)))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 
 from cfg import UserError
 from mm_torch.action import MeanExcitation
-from mm_torch.build import make_agent, make_embodiment, make_task
+from mm_torch.assessment import assess, in_a_line
+from mm_torch.build import make_agent, make_embodiment, make_env, make_task
 from mm_torch.checkpoint import check_embodiment, save_checkpoint
-from mm_torch.env import ImitationEnv
-from mm_torch.evaluation import evaluate, summarize
+from mm_torch.goal_task import GoalTask
 from mm_torch.pretraining import pretrain
 from mm_torch.run_log import RunLog, duration
 from mm_torch.warm_start import warm_start
@@ -52,13 +52,18 @@ class Trainer:
         if checkpoint is not None:
             check_embodiment(folder, checkpoint, self.embodiment)
         self.task = make_task(config, self.embodiment)
-        self.env = ImitationEnv(self.task, seed=config.seed, start=config.reset.start)
+        if config.pretraining.rounds and isinstance(self.task, GoalTask):
+            raise UserError(
+                f"pretraining.rounds={config.pretraining.rounds}: needs a reference to follow, "
+                f"which task.name={config.task.name} does not have: set it to 0"
+            )
+        self.env = make_env(config, self.task)
         self.agent = make_agent(config, self.task)
         self._evaluation_task = None
         self._pretraining_steps, self._warm = 0, False
         self.iteration, self.elapsed, self.best = 0, 0.0, -math.inf
         self.evaluations: dict[str, dict[str, float]] = {}
-        learner = config.agent if config.agent.name == "ppo" else config.world_model
+        learner = config.world_model if config.agent.name == "world_model" else config.agent
         per_iteration = self.env.num_envs * learner.num_steps
         self.iterations = math.ceil(config.total_steps / per_iteration)
         self._per_iteration = per_iteration
@@ -202,17 +207,14 @@ class Trainer:
         """Evaluate the current policy on the training clips; keep the best checkpoint."""
         if self._evaluation_task is None:
             worlds = self.config.run.evaluate_worlds
+            if not worlds and self.config.task.name != "imitation":
+                worlds = self.env.num_envs
             self._evaluation_task = make_task(self.config, self.embodiment, worlds, evaluation=True)
         policy = MeanExcitation(self.agent.policy, self.config.action.mapping)
         to_end = self.config.run.evaluate_to_end
-        results = evaluate(self._evaluation_task, policy, to_end)
-        summary = summarize(results)
+        summary, _ = assess(self._evaluation_task, policy, self.config, to_end)
         self.evaluations[which] = summary
-        log.message(
-            f"evaluation ({which}): return {summary['return_per_step']:.3f} of 1, "
-            f"site error {summary['error_site'] * 100:.1f} cm, "
-            f"frames covered {summary['frame_coverage'] * 100:.0f} %"
-        )
+        log.message(f"evaluation ({which}): {in_a_line(summary)}")
         if summary["return_per_step"] > self.best:
             self.best = summary["return_per_step"]
             self.save("best")
@@ -220,7 +222,7 @@ class Trainer:
 
     def _progress_line(self, values: dict[str, float]) -> str:
         left = self.elapsed * (1.0 - self.progress) / max(self.progress, 1e-9)
-        maximum = self.task.reward.maximum
+        maximum = self.task.maximum
         length = values.get("episode_length")
         return (
             f"{self.steps:,}/{self.iterations * self._per_iteration:,} steps  "
