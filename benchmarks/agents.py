@@ -7,9 +7,9 @@
 Trains every agent on every motion set with every seed, one run after another, by the command that
 a user would type (cfg=demo, so the arms), each for the same number of minutes of collecting and
 learning. Every run is evaluated on the clips, from their first frames, about every 20 s (times
-`rarely`: long clips take long); this does not count as training. A finished run is not repeated when the command is given again. `minutes` may
-name one length for each agent: minutes=5,10. Further settings of all runs are separated by
-semicolons (quote them).
+`rarely`: long clips take long); this does not count as training. A finished run is not repeated
+when the command is given again. `minutes` may name one length for each agent: minutes=5,10.
+Further settings of all runs are separated by semicolons (quote them).
 Writes runs, curves.json, tables.md and, with matplotlib, curves.svg into FOLDER.
 """
 

@@ -84,7 +84,13 @@ class StylePairs:
         """(count, dim) pairs of consecutive frames, all frames equally likely."""
         device = self._ends.device
         total = torch.rand(count, generator=generator, device=device) * self._ends[-1]
-        index = total.long().clamp_max(self._ends[-1] - 1)
+        return self._pairs(total.long().clamp_max(self._ends[-1] - 1))
+
+    def every(self) -> Tensor:
+        """All real samples (N, dim), clip by clip in the order of time."""
+        return self._pairs(torch.arange(int(self._ends[-1]), device=self._ends.device))
+
+    def _pairs(self, index: Tensor) -> Tensor:
         clip = torch.searchsorted(self._ends, index, right=True)
         frame = index - torch.where(clip > 0, self._ends[clip - 1], 0)
         pair = [style_observation(self._library.frames(clip, frame + i)) for i in (0, 1)]

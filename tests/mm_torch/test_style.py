@@ -58,6 +58,7 @@ def test_real_pairs_are_consecutive_frames_of_one_clip() -> None:
         pair = [style_observation(library.frames(clips, frames + i)) for i in (0, 1)]
         every.append(torch.cat(pair, dim=-1))
     every = torch.cat(every)
+    torch.testing.assert_close(judge.every(), every)
     distance = torch.cdist(drawn.double(), every.double()).amin(1)
     assert distance.max() < 1e-5
     # Every clip is drawn about as often as it is long.
