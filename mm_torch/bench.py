@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from agents import PPO, ActorCritic
 from agents.optimizers import PolicyOptimizer
 from cfg import UserError, load_config
-from mm_torch.build import make_embodiment, make_policy, make_ppo_config, make_task
+from mm_torch.build import make_agent, make_embodiment, make_env, make_task
 from mm_torch.command_line import run_command, split_arguments
 from mm_torch.env import ImitationEnv
 from mm_torch.motion_library import MotionLibrary
@@ -31,7 +31,7 @@ usage: python -m mm_torch.bench cfg=NAME [nworld=N,N,...] [seconds=10] [key=valu
 Measures control steps a second, over all worlds, of
   simulation   the simulator alone, random excitations
   environment  observation, reward, termination and resets around it, random actions
-  training     policy, rollout and PPO update around that
+  training     policy, rollout and update (agent=ppo or amp) around that
 for each number of worlds, and prints a row each; then the time of each stage of a training step,
 and one JSON line with everything. Each is warmed up, then timed for at least `seconds`.
 On MuJoCo-Warp also: device memory a world and kernel launches a control step. Start-up is the time
@@ -85,11 +85,14 @@ def measure(
     task = make_task(config, embodiment)
     startup = time.perf_counter() - start
     simulator = task.simulator
-    env = ImitationEnv(task, seed=config.seed, start=config.reset.start)
+    env = make_env(config, task)
     device, worlds = env.device, env.num_envs
-    agent = PPO(
-        make_policy(config, task), make_ppo_config(config, worlds), worlds, seed=config.seed
-    )
+    agent = make_agent(config, task)
+    if not isinstance(agent, PPO):
+        raise UserError(
+            f"agent.name={config.agent.name}: bench times agents that collect and learn in turns: "
+            f"ppo or amp"
+        )
     generator = torch.Generator(device).manual_seed(config.seed)
     obs = env.reset()
 

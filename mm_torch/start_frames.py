@@ -59,7 +59,7 @@ class FailureWeightedStarts:
         self._keep = 1.0 - 1.0 / memory
         lengths = library.lengths
         counts = (lengths - 1 + width - 1).div(width, rounding_mode="floor").clamp_min(1)
-        self._offsets = counts.cumsum(0) - counts
+        self._offsets, self._counts = counts.cumsum(0) - counts, counts
         total, device = int(counts.sum()), lengths.device
         self._clip = torch.repeat_interleave(torch.arange(len(lengths), device=device), counts)
         self._first = (torch.arange(total, device=device) - self._offsets[self._clip]) * width
@@ -76,7 +76,7 @@ class FailureWeightedStarts:
     def observe(self, clip: Tensor, frame: Tensor, terminated: Tensor) -> None:
         """Take in a step that led worlds to (nworld,) frames of clips, and which it terminated."""
         bin_ = self._offsets[clip] + frame.div(self._width, rounding_mode="floor")
-        bin_ = torch.minimum(bin_, self._offsets[clip] + self._bins(clip) - 1)
+        bin_ = torch.minimum(bin_, self._offsets[clip] + self._counts[clip] - 1)
         ones = torch.ones_like(bin_, dtype=self.visited.dtype)
         self.visited = (self.visited * self._keep).index_add(0, bin_, ones)
         self.failed = (self.failed * self._keep).index_add(0, bin_, ones * terminated)
@@ -114,10 +114,6 @@ class FailureWeightedStarts:
             )
         device = self.failed.device
         self.failed, self.visited = (state[k].to(device) for k in ("failed", "visited"))
-
-    def _bins(self, clip: Tensor) -> Tensor:
-        ends = torch.cat((self._offsets[1:], self._offsets.new_tensor([len(self._clip)])))
-        return (ends - self._offsets)[clip]
 
 
 def make_starts(kind: str, library: MotionLibrary) -> UniformStarts | FailureWeightedStarts:

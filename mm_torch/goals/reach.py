@@ -28,7 +28,8 @@ class Reach(Goal):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._hands = torch.tensor([self.site[name] for name in self.sites], device=self.device)
+        self._hands = [self.site[name] for name in self.sites]
+        self._columns = torch.tensor(self._hands, device=self.device)
         self.command = torch.zeros(self.worlds, 2, 3, device=self.device)
 
     def draw(self, body: Body, generator: torch.Generator) -> Tensor:
@@ -62,4 +63,4 @@ class Reach(Goal):
         ]
 
     def _offsets(self, body: Body) -> Tensor:
-        return self.command - body.site_pos[:, self._hands]
+        return self.command - body.site_pos[:, self._columns]

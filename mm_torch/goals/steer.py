@@ -32,7 +32,7 @@ class Steer(Goal):
         velocity = body.qvel[:, :2]
         moving = torch.atan2(velocity[:, 1], velocity[:, 0])
         # The bodies face along -y of their root frame.
-        facing = body.to_heading.transpose(-1, -2)[..., :2] @ velocity.new_tensor([0.0, -1.0])
+        facing = -body.to_heading.transpose(-1, -2)[..., 1]
         facing = torch.atan2(facing[:, 1], facing[:, 0])
         angle = torch.where(velocity.norm(dim=-1) > 0.3, moving, facing)
         turn = math.radians(self.config.turn)

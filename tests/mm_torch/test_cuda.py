@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from agents import PPO
-from mm_torch.build import make_policy, make_ppo_config
+from mm_torch.build import make_env, make_policy, make_ppo_config
 from mm_torch.env import ImitationEnv
 from tests.mm_torch.helpers import small_config, small_task
 
@@ -178,6 +178,34 @@ def test_environment_steps_do_not_wait(
         ended = env.step(action)
     assert found.places == []
     assert ended.truncated.logical_or(ended.terminated).all()
+    assert (env.task.steps == 0).all(), "nothing was reset: the masked path was not taken"
+
+
+@pytest.mark.parametrize(
+    ("embodiment", "arguments"),
+    [
+        ("bimanual", ("task.name=reach", "agent.name=amp")),
+        ("fullbody", ("task.name=steer", "agent.name=amp")),
+        ("fullbody", ("task.name=location", "agent.name=amp")),
+        ("bimanual", ("agent.name=amp", "amp.kind=add", "reset.start=failures")),
+    ],
+)
+def test_goals_and_judges_do_not_wait(
+    embodiment: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mujoco_warp")
+    settings = ("sim.backend=warp", f"sim.nworld={WORLDS}", *arguments)
+    env = make_env(small_config(embodiment, *settings), small_task(embodiment, *settings))
+    action = torch.zeros(WORLDS, env.action_dim)
+    env.reset()
+    env.step(action)  # what is made once may wait
+    _pretend_cuda(env, monkeypatch)
+    with Synchronizations() as found:
+        env.step(action)
+        env.task.steps = env.task.steps + 10**6
+        ended = env.step(action)
+    assert found.places == []
+    assert ended.truncated.logical_or(ended.terminated).all() and ended.judged is not None
     assert (env.task.steps == 0).all(), "nothing was reset: the masked path was not taken"
 
 
