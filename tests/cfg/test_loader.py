@@ -74,7 +74,9 @@ def test_errors_are_one_line(arguments: list[str], message: str) -> None:
 
 
 def test_missing_and_broken_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cfg= is missing: give one of bimanual, bimanual_add, bimanual_amp, demo"):
+    with pytest.raises(
+        UserError, match="cfg= is missing: give one of bimanual, bimanual_add, bimanual_amp, demo"
+    ):
         load_config([])
     with pytest.raises(UserError, match="cfg=nope: no such configuration"):
         load_config(["cfg=nope"])

@@ -15,6 +15,8 @@ from mm_torch.build import make_agent, make_env, make_task
 from mm_torch.checkpoint import load_checkpoint
 from mm_torch.goal_evaluation import evaluate_goal, summarize_goal
 from mm_torch.goal_task import GoalTask
+from mm_torch.play import states
+from mm_torch.policy_loading import load_policy
 from mm_torch.trainer import Trainer
 from tests.conftest import body
 
@@ -187,6 +189,11 @@ def test_trains_and_resumes_exactly(name: str, tmp_path: Path) -> None:
     assert evaluate_command.main([f"checkpoint={checkpoint}", f"out={out}"]) == 0
     overall = json.loads(out.read_text())["overall"]
     assert ("success_rate" in overall) == (name == "bimanual_amp")
+    loaded = load_policy(checkpoint, nworld=1)
+    played = list(states(loaded, 0, 0.05))
+    assert len(played) == 5
+    assert [len(markers) for *_, markers in played] == [2 * (name == "bimanual_amp")] * 5
+    loaded.task.simulator.close()
 
 
 @pytest.mark.parametrize("name", ["fullbody_amp", "bimanual_amp"])
