@@ -1,12 +1,13 @@
 """How long bodies walk: seconds before a termination from evenly spaced phases of a stride.
 
     python -m benchmarks.walking checkpoints=FILE[,FILE] [phases=20] [stride=104] [json=FILE]
-                                 [settings="key=value;..."]
+                                 [settings="key=value;..."] [expert=true]
 
 Every policy starts from the reference's own states and activations, at `phases` frames spread over
 the first `stride` frames of the first clip (104 frames are a stride of the demo walk), and plays to
 a termination of the evaluation rules, or to the clip's end. Beside the policies: the first one's
-networks untrained, and no excitation at all.
+networks untrained, no excitation at all, and with expert=true computed muscle control, which needs
+no training.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 from cfg import UserError, load_settings
 from mm_torch.action import MeanExcitation
 from mm_torch.build import make_policy
+from mm_torch.expert import Expert
 from mm_torch.policy_loading import LoadedPolicy, load_policy
 from mm_torch.survival import survival_steps
 from mm_torch.table import format_table
@@ -35,6 +37,7 @@ class Settings:
     phases: int = 20
     stride: int = 104
     settings: str = ""
+    expert: bool = False
     json: str = ""
 
 
@@ -69,6 +72,9 @@ def main(arguments: list[str]) -> int:
     policies.append(("untrained", first, MeanExcitation(fresh.eval(), first.config.action.mapping)))
     if first.config.action.mapping == "sigmoid":
         policies.append(("no excitation", first, lambda obs: off))
+    if settings.expert:
+        expert = Expert(first.task, first.config.action.mapping)
+        policies.append(("computed muscle control", first, expert))
     for name, loaded, policy in policies:
         walked, failed = seconds(loaded, policy, settings.phases, settings.stride)
         stride = settings.stride * loaded.task.simulator.control_dt

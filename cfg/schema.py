@@ -226,6 +226,8 @@ class TaskConfig:
     resample: list[float] = opt([2.0, 4.0], "[lo, hi]: seconds until a new command, in training")
     hold: float = opt(0.5, "success is to stay within the goal's tolerance for so long (s)")
     episodes: int = opt(64, "episodes of an evaluation, one command each")
+    pace: float = opt(0.5, "speed of the point that leads a hand to its target (m/s; reach)")
+    leash: float = opt(0.15, "training gives up on a hand further from that point (m; reach)")
     speed: list[float] = opt([0.8, 1.5], "[lo, hi]: commanded speed (m/s; steer)")
     turn: float = opt(90.0, "largest change of direction in a command (degrees; steer)")
     range: list[float] = opt([1.0, 5.0], "[lo, hi]: distance of the point (m; location)")
@@ -253,14 +255,20 @@ class AmpConfig:
 @dataclass
 class PretrainingConfig:
     rounds: int = opt(
-        0,
-        "rounds of acting and of learning to excite as the reference's activations (static "
-        "optimisation), before training; 0 = none",
+        0, "rounds of acting and of learning to excite as a teacher does, before training; 0 = none"
     )
+    teacher: str = opt(
+        "statics",
+        "statics (the activations that explain the reference) or muscle_control (computed muscle "
+        "control, which corrects and balances; bodies that walk)",
+    )
+    led_rounds: int = opt(0, "first rounds in which the teacher acts in the policy's place")
     steps: int = opt(20, "control steps a world in each round")
+    every: int = opt(1, "ask the teacher at every so many of the policy's control steps")
     updates: int = opt(100, "updates of the policy in each round")
     batch: int = opt(512, "states of an update")
     lr: float = opt(1e-3, "learning rate")
+    lr_floor: float = opt(1.0, "share of it that is left in the last round")
 
 
 @dataclass
@@ -366,6 +374,7 @@ class Config:
 #: Allowed values of text settings, checked when a configuration is loaded.
 CHOICES: dict[str, tuple[str, ...]] = {
     "embodiment": ("fullbody", "bimanual"),
+    "pretraining.teacher": ("statics", "muscle_control"),
     "sim.backend": ("auto", "warp", "mujoco"),
     "action.mapping": ("sigmoid", "linear", "musclemimic"),
     "reset.start": ("random", "first", "failures"),
@@ -395,7 +404,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "task.hold": (0.0, float("inf")),
     "task.episodes": (1, float("inf")),
     "pretraining.rounds": (0, float("inf")),
+    "pretraining.led_rounds": (0, float("inf")),
     "pretraining.steps": (1, float("inf")),
+    "pretraining.every": (1, float("inf")),
+    "pretraining.lr_floor": (0.0, 1.0),
     "pretraining.updates": (1, float("inf")),
     "pretraining.batch": (1, float("inf")),
     "agent.minibatch_size": (1, float("inf")),

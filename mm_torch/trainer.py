@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,12 +166,13 @@ class Trainer:
         if self._evaluation_task is not None:
             self._evaluation_task.simulator.close()
 
-    def pretrain(self) -> float:
+    def pretrain(self, report: Callable[[str], None] | None = None) -> float:
         """Give the policy its first lesson (`pretraining.*`); return its excitations' error."""
         config, start = self.config, time.perf_counter()
         self._pretraining_steps, error = pretrain(
-            self.agent.learner, self.env, config.pretraining, config.action.mapping, config.seed
-        )
+            self.agent.learner, self.env, config.pretraining, config.action.mapping, config.seed,
+            report,
+        )  # fmt: skip
         self.agent.adopt(self.agent.learner)
         self._obs = self.env.reset()
         self.elapsed += time.perf_counter() - start
@@ -179,7 +181,7 @@ class Trainer:
     def _pretrain(self, log: RunLog) -> None:
         if not self.config.pretraining.rounds or self._warm:
             return
-        error = self.pretrain()
+        error = self.pretrain(log.message)
         log.message(
             f"pretraining: {self._pretraining_steps:,} steps, excitations off by {error:.3f}"
         )
