@@ -16,6 +16,7 @@ class Metrics:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
+        self._rows: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
 
     @torch.no_grad()
     def add(self, name: str, value: Tensor | float, weight: Tensor | float = 1.0) -> None:
@@ -25,12 +26,22 @@ class Metrics:
         total, weights = self._sums.get(name, (0.0, 0.0))
         self._sums[name] = (total + term, weights + weight)
 
+    @torch.no_grad()
+    def add_row(self, names: tuple[str, ...], values: Tensor) -> None:
+        """Count (k,) values of k names at once; those that are not finite have weight 0."""
+        finite = values.isfinite()
+        values = values.to(torch.float64).masked_fill(~finite, 0.0)
+        total, weights = self._rows.get(names, (0.0, 0.0))
+        self._rows[names] = (total + values, weights + finite.to(torch.float64))
+
     def to_floats(self) -> dict[str, float]:
         """The weighted means, in the order of first addition; names without weight are left out."""
-        if not self._sums:
+        names = [*self._sums, *(name for row in self._rows for name in row)]
+        if not names:
             return {}
-        table = torch.stack([torch.stack(pair) for pair in self._sums.values()]).tolist()
-        pairs = zip(self._sums, table, strict=True)
+        pairs = [torch.stack(pair).unsqueeze(0) for pair in self._sums.values()]
+        rows = [torch.stack(pair, dim=1) for pair in self._rows.values()]
+        pairs = zip(names, torch.cat([*pairs, *rows]).tolist(), strict=True)
         return {name: total / weight for name, (total, weight) in pairs if weight}
 
     def _scalar(self, value: Tensor | float) -> Tensor:

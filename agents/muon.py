@@ -49,7 +49,11 @@ class Muon(torch.optim.Optimizer):
     found_inf: Tensor | None = None
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, steps: int = 5
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float | Tensor,
+        momentum: float = 0.95,
+        steps: int = 5,
     ) -> None:
         """Args: ``params`` all 2-D; ``lr`` step size; ``steps`` of the Newton-Schulz iteration."""
         super().__init__(params, {"lr": lr, "momentum": momentum, "steps": steps})
@@ -69,7 +73,7 @@ class Muon(torch.optim.Optimizer):
                 self._step_stack(params, group["lr"], group["momentum"], group["steps"])
 
     def _step_stack(
-        self, params: list[nn.Parameter], lr: float, momentum: float, steps: int
+        self, params: list[nn.Parameter], lr: float | Tensor, momentum: float, steps: int
     ) -> None:
         grads = torch.stack([param.grad for param in params])
         keep = torch.ones((), device=grads.device)

@@ -56,14 +56,23 @@ class PolicyOptimizer:
         if len(rest) + len(hidden) != len(self.parameters):
             raise ValueError("every hidden matrix must be one of the parameters, each given once")
 
-        # The fused Adam is one kernel per step and reads `found_inf` on the device.
+        # The fused Adam is one kernel per step and reads `found_inf` on the device. There the rates
+        # are tensors, so that a step that was captured as a graph follows the schedule.
+        device = self.parameters[0].device
+        on_cuda = device.type == "cuda"
+
+        def rate(value: float) -> float | Tensor:
+            return torch.tensor(value, device=device) if on_cuda else value
+
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         if rest:
-            self._optimizers["adam"] = torch.optim.Adam(rest, lr, eps=1e-5, fused=True)
+            self._optimizers["adam"] = torch.optim.Adam(
+                rest, rate(lr), eps=1e-5, fused=True, capturable=on_cuda
+            )
         if hidden:
-            self._optimizers["muon"] = Muon(hidden.values(), muon_lr, muon_momentum)
+            self._optimizers["muon"] = Muon(hidden.values(), rate(muon_lr), muon_momentum)
         self._base_lr = {"adam": lr, "muon": muon_lr}
-        self.skipped = torch.zeros((), dtype=torch.int64, device=self.parameters[0].device)
+        self.skipped = torch.zeros((), dtype=torch.int64, device=device)
         """() int64: the number of steps skipped so far."""
 
     def zero_grad(self) -> None:
@@ -85,7 +94,10 @@ class PolicyOptimizer:
         """Set every learning rate to ``scale`` times its base."""
         for name, optimizer in self._optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = scale * self._base_lr[name]
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(scale * self._base_lr[name])
+                else:
+                    group["lr"] = scale * self._base_lr[name]
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot (copies) of momenta and counts.

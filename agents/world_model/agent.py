@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agents.cuda_graph import Graphed
 from agents.episodes import EpisodeTracker
 from agents.exploration import CorrelatedNoise
 from agents.metrics import Metrics
@@ -30,6 +31,13 @@ from agents.world_model.health import examine, last_starts, study_fresh_steps
 from agents.world_model.imagine import Imagined, Step, imagine
 from agents.world_model.interface import ImaginedTask, ModelState, Physics
 from agents.world_model.replay import Replay
+
+# The figures of each kind of update, in the order in which it returns them.
+_FIT = ("model_loss", "model_grad_norm")
+_WINDOW = ("window_loss", "window_grad_norm")
+_CLIMB = ("imagined_gain", "policy_grad_norm", "state_grad_first", "state_grad_last",
+          "state_grad_clipped")  # fmt: skip
+_CRITIC = ("value_loss", "critic_grad_norm")
 
 
 class WorldModelAgent:
@@ -103,6 +111,8 @@ class WorldModelAgent:
             ),
             "critic": PolicyOptimizer(learner.critic.parameters(), lr=config.critic_lr),
         }  # fmt: skip
+        functions = {"fit": self._fit_step, "window": self._fit_window, "policy": self._climb}
+        self._graphs = {name: Graphed(f, self.device) for name, f in functions.items()}
         self.iteration = 0
 
     def warm_start_normalizer(self, obs: Tensor) -> None:
@@ -229,6 +239,8 @@ class WorldModelAgent:
         if "learner" not in state:
             raise ValueError("the snapshot is not of a world-model agent")
         self.replay.load_state_dict(state["replay"])
+        for graph in self._graphs.values():
+            graph.forget()
         for name in self._MODULES:
             getattr(self, name).load_state_dict(state[name])
         for name, optimizer in self._optimizers.items():
@@ -245,25 +257,35 @@ class WorldModelAgent:
         config, replay = self.config, self.replay
         every = max(1, config.model_updates // max(1, config.window_updates))
         for update in range(config.model_updates):
-            rows, worlds = replay.draw(config.model_batch, 1, self.draws)
-            states, excitation, weight = replay.window(rows, worlds, 1)
-            state, after = (states.map(lambda part, i=i: part[i]) for i in (0, 1))
-            loss = one_step_loss(self.model, state, excitation[0], after, weight[0])
-            metrics.add("model_loss", loss.detach())
-            self._descend("model", loss, metrics)
+            starts = replay.draw(config.model_batch, 1, self.draws)
+            metrics.add_row(_FIT, self._graphs["fit"](*starts))
             if config.window_updates and update % every == every - 1:
                 if replay.filled <= config.window + 1:
                     continue
-                rows, worlds = replay.draw(config.window_batch, config.window, self.draws)
-                loss = window_loss(self.model, *replay.window(rows, worlds, config.window))
-                metrics.add("window_loss", loss.detach())
-                self._descend("model", loss, metrics)
+                starts = replay.draw(config.window_batch, config.window, self.draws)
+                metrics.add_row(_WINDOW, self._graphs["window"](*starts))
+
+    def _fit_step(self, rows: Tensor, worlds: Tensor) -> Tensor:
+        """Fit the model to one step each; (2,) loss and gradient norm."""
+        states, excitation, weight = self.replay.window(rows, worlds, 1)
+        state, after = (states.map(lambda part, i=i: part[i]) for i in (0, 1))
+        loss = one_step_loss(self.model, state, excitation[0], after, weight[0])
+        return torch.stack((loss.detach(), self._descend("model", loss)))
+
+    def _fit_window(self, rows: Tensor, worlds: Tensor) -> Tensor:
+        """Fit the model to windows that it runs through by itself; likewise."""
+        loss = window_loss(self.model, *self.replay.window(rows, worlds, self.config.window))
+        return torch.stack((loss.detach(), self._descend("model", loss)))
 
     def _improve_policy(self, metrics: Metrics) -> None:
-        """Follow the gradient of the reward through the model."""
         config = self.config
-        rows, worlds = self.replay.draw(config.policy_batch, 1, self.draws, config.recent)
+        starts = self.replay.draw(config.policy_batch, 1, self.draws, config.recent)
         noise = self._noise(config.horizon, config.policy_batch)
+        metrics.add_row(self._policy_figures, self._graphs["policy"](*starts, noise))
+
+    def _climb(self, rows: Tensor, worlds: Tensor, noise: Tensor) -> Tensor:
+        """Follow the gradient of the reward through the model; the figures of `_CLIMB`."""
+        config = self.config
         path = self._imagine(rows, worlds, noise, self.learner, self._step)
         discount = config.gamma ** torch.arange(config.horizon, device=self.device)
         gain = (path.gain * path.inside * discount.unsqueeze(1)).sum(0)
@@ -274,15 +296,17 @@ class WorldModelAgent:
             gain = gain + end * value * path.alive[-1] * path.inside[-1]
             most = most + end
         loss = -(gain / most).mean()
-        self._descend("policy", loss, metrics)
-        metrics.add("imagined_gain", -loss.detach())
-        metrics.add("state_grad_first", path.state_grad_norm[0])
-        metrics.add("state_grad_last", path.state_grad_norm[-1])
-        metrics.add("state_grad_clipped", path.clipped)
+        norm = self._descend("policy", loss)
+        grads = path.state_grad_norm
+        figures = [-loss.detach(), norm, grads[0], grads[-1], path.clipped]
         if config.critic_weight:
             loss = critic_loss(self.learner, self.policy, path, config.gamma)
-            metrics.add("value_loss", loss.detach())
-            self._descend("critic", loss, metrics)
+            figures += [loss.detach(), self._descend("critic", loss)]
+        return torch.stack(figures)
+
+    @property
+    def _policy_figures(self) -> tuple[str, ...]:
+        return _CLIMB + (_CRITIC if self.config.critic_weight else ())
 
     @torch.no_grad()
     def _examine(self, metrics: Metrics) -> None:
@@ -308,12 +332,12 @@ class WorldModelAgent:
             self.config.state_grad_clip,
         )  # fmt: skip
 
-    def _descend(self, name: str, loss: Tensor, metrics: Metrics) -> None:
+    def _descend(self, name: str, loss: Tensor) -> Tensor:
+        """Take a step of an optimiser; the () norm of the gradient."""
         optimizer = self._optimizers[name]
         optimizer.zero_grad()
         loss.backward()
-        norm = optimizer.step()
-        metrics.add(f"{name}_grad_norm", norm, weight=norm.isfinite())
+        return optimizer.step()
 
 
 def _copies(module: nn.Module) -> dict[str, Tensor]:

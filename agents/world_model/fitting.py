@@ -109,9 +109,7 @@ class WeightAverage:
         """Move the average towards the source; the first updates weigh more."""
         self.updates += 1
         decay = min(self._decay, self.updates / (self.updates + 10.0))
-        for average, value in zip(
-            self._target.parameters(), self._source.parameters(), strict=True
-        ):
-            average.lerp_(value, 1.0 - decay)
+        targets, sources = list(self._target.parameters()), list(self._source.parameters())
+        torch._foreach_lerp_(targets, sources, 1.0 - decay)
         for average, value in zip(self._target.buffers(), self._source.buffers(), strict=True):
             average.copy_(value)

@@ -12,13 +12,16 @@ class Replay:
     """The last control steps of N worlds, as a ring of rows; a row holds one step of all worlds.
 
     Rows are consecutive in time, so that a row's successor holds the states that its steps led to,
-    unless an episode ended there. Everything lives on the device; nothing waits for it.
+    unless an episode ended there. Everything lives on the device, at addresses that stay; nothing
+    waits for it.
     """
 
     def __init__(self, capacity: int, worlds: int) -> None:
         """Args: ``capacity`` in steps of single worlds (rounded down to rows of ``worlds``)."""
         self.rows, self.worlds = max(2, capacity // worlds), worlds
         self.added = 0
+        # Place of the oldest row in the ring; on the device, so that a graph may read from it.
+        self._oldest: Tensor | None = None
         self._columns: dict[str, Tensor] = {}
 
     @property
@@ -48,6 +51,7 @@ class Replay:
                 self._columns[name] = value.new_zeros(self.rows, *value.shape)
             self._columns[name][self.added % self.rows].copy_(value)
         self.added += 1
+        self._mark_oldest()
 
     def draw(
         self, count: int, steps: int, generator: torch.Generator, recent: int | None = None
@@ -111,7 +115,14 @@ class Replay:
                 )
         self.added = state["added"]
         self._columns = {name: column.clone() for name, column in columns.items()}
+        if self._columns:
+            self._mark_oldest()
+
+    def _mark_oldest(self) -> None:
+        if self._oldest is None:
+            device = self._columns["done"].device
+            self._oldest = torch.zeros((), dtype=torch.long, device=device)
+        self._oldest.fill_((self.added - self.filled) % self.rows)
 
     def _take(self, name: str, rows: Tensor, worlds: Tensor) -> Tensor:
-        oldest = self.added - self.filled
-        return self._columns[name][(rows + oldest) % self.rows, worlds]
+        return self._columns[name][(rows + self._oldest) % self.rows, worlds]

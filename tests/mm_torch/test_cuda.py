@@ -20,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from agents import PPO
-from mm_torch.build import make_env, make_policy, make_ppo_config
+from agents.world_model import WorldModelAgent
+from mm_torch.build import make_agent, make_env, make_policy, make_ppo_config
 from mm_torch.env import ImitationEnv
 from tests.mm_torch.helpers import small_config, small_task
 
@@ -230,6 +231,60 @@ def test_collection_and_update_wait_once_each(
     # The statistics of an iteration reach the host together.
     for found in (collecting, updating):
         assert len(found.places) == 1 and "to_floats tolist" in found.places[0], found.places
+
+
+def _world_model(embodiment: str, *arguments: str) -> tuple[ImitationEnv, WorldModelAgent]:
+    pytest.importorskip("mujoco_warp")
+    settings = ("agent=world_model", "sim.backend=warp", f"sim.nworld={WORLDS}",
+                "world_model.num_steps=4", "world_model.model_updates=6",
+                "world_model.window_updates=6", "world_model.window=2", "world_model.replay=64",
+                "world_model.policy_updates=5", "world_model.horizon=3", "world_model.gate=0",
+                "world_model.model_batch=16", "world_model.window_batch=16",
+                "world_model.policy_batch=16", "world_model.critic_weight=0.5",
+                *arguments)  # fmt: skip
+    config = small_config(embodiment, *settings)
+    task = small_task(embodiment, *settings)
+    return make_env(config, task), make_agent(config, task)
+
+
+def test_the_world_model_waits_for_statistics_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    env, agent = _world_model("bimanual", "world_model.overlap=false")
+    obs = env.reset()
+    for _ in range(2):
+        seen, obs, _ = agent.collect(env, obs)
+        agent.update(seen)  # makes the optimisers' states
+    _pretend_cuda(env, monkeypatch)
+    with Synchronizations() as collecting:
+        seen, obs, _ = agent.collect(env, obs)
+    with Synchronizations() as updating:
+        agent.update(seen)
+    assert len(collecting.places) == 1 and "to_floats tolist" in collecting.places[0]
+    assert all("to_floats tolist" in place for place in updating.places), updating.places
+    assert len(updating.places) <= 3, updating.places
+
+
+@gpu
+@needs_cuda
+@pytest.mark.parametrize("embodiment", ["bimanual", "fullbody"])
+def test_the_world_model_learns_by_graphs(embodiment: str) -> None:
+    """They are captured, and do what the functions do: equal losses on equal draws."""
+    env, agent = _world_model(embodiment, "device=cuda")
+    _, plain = _world_model(embodiment, "device=cuda")
+    obs = env.reset()
+    for _ in range(2):
+        seen, obs, collected = agent.collect(env, obs)
+        metrics = collected | agent.update(seen)
+        assert all(math.isfinite(value) for value in metrics.values()), metrics
+    assert all(graph.captured for graph in agent._graphs.values())
+    plain.load_state_dict(agent.state_dict())
+    for graph in plain._graphs.values():
+        graph._stream = None  # call the function
+    graphed, called = agent._learn(), plain._learn()
+    assert graphed.keys() == called.keys()
+    for name, value in called.items():
+        assert graphed[name] == pytest.approx(value, rel=2e-2, abs=1e-4), name
+    pairs = zip(agent.learner.parameters(), plain.learner.parameters(), strict=True)
+    assert all(torch.allclose(a, b, rtol=1e-2, atol=1e-3) for a, b in pairs)
 
 
 @gpu
