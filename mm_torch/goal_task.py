@@ -101,6 +101,7 @@ class GoalTask(ImitationTask):
         last_ctrl, last_qvel = sim.ctrl.clone(), sim.qvel.clone()
         sim.step(self._to_excitation(action))
         self.steps = self.steps + 1
+        self.goal.advance(sim.control_dt)
         body, invalid = self.body, sim.invalid.clone()
         reward = self.goal.reward(body)
         penalty = self.reward.penalty(action, body, last_ctrl, last_qvel)
@@ -108,6 +109,8 @@ class GoalTask(ImitationTask):
         self.held = torch.where(reached, self.held + 1, 0)
         self.succeeded = self.succeeded | (self.held >= self._hold)
         terminated = self.goal.fallen(body) | invalid
+        if self.renew:
+            terminated = terminated | self.goal.lost(body)
         truncated = (self.steps >= self._max_steps) & ~terminated
         outcome = Outcome(
             reward=(reward + penalty).clamp_min(0.0).nan_to_num(0.0).masked_fill(invalid, 0.0),

@@ -74,6 +74,14 @@ class Goal(ABC):
     def distance(self, body: Body) -> Tensor:
         """Return how far each world is from what it is told, (nworld,), as `tolerance` counts."""
 
+    def advance(self, dt: float) -> None:
+        """Let dt seconds pass for a command that moves by itself; most do not."""
+        return
+
+    def lost(self, body: Body) -> Tensor:
+        """Return which worlds (nworld,) training gives up on, in evaluation they may go on."""
+        return torch.zeros(self.worlds, dtype=torch.bool, device=self.device)
+
     def fallen(self, body: Body) -> Tensor:
         """Return which worlds (nworld,) have to be given up: a body with a root that has sunk."""
         if not body.layout.root_nq:

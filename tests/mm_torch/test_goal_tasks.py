@@ -46,17 +46,51 @@ def _rest(task: GoalTask) -> torch.Tensor:
 def test_reach_by_hand() -> None:
     task = _task("bimanual_amp")
     hands = task.body.site_pos[:, [task.goal.site[s] for s in task.goal.sites]].clone()
-    offset = torch.tensor([[[0.0, 0.0, 0.0], [0.03, 0.04, 0.0]]]).expand(4, -1, -1)
-    task.goal.command = hands + offset
-    square = 0.05**2
-    expected = 0.5 * (1 + 0.5 * math.exp(-10 * square) + 0.5 * math.exp(-400 * square))
+    ahead = torch.tensor([[[0.0, 0.0, 0.0], [0.03, 0.04, 0.0]]]).expand(4, -1, -1)
+    point = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 0.0, 0.02]]]).expand(4, -1, -1)
+    task.goal.command = torch.stack((hands + ahead, hands + point), dim=1)
+    square = 0.02**2
+    expected = 0.5 * (1 + 0.5 * math.exp(-50 * square) + 0.5 * math.exp(-400 * square))
     assert task.goal.reward(task.body).tolist() == pytest.approx([expected] * 4, rel=1e-4)
     assert task.goal.distance(task.body).tolist() == pytest.approx([0.05] * 4, rel=1e-4)
-    assert task.observe()[0, -6:].tolist() == pytest.approx(offset[0].flatten().tolist(), abs=1e-6)
+    seen = torch.cat((ahead[0].flatten(), point[0].flatten())).tolist()
+    assert task.observe()[0, -12:].tolist() == pytest.approx(seen, abs=1e-6)
     (left, right) = task.goal.markers(task.body, 2)
     assert left.position == pytest.approx(hands[2, 0].tolist())
     assert right.radius == task.goal.tolerance
     task.simulator.close()
+
+
+def test_a_point_leads_each_hand_to_its_target() -> None:
+    """It starts at the hand, moves straight at its pace, stops there; a hand may lose it."""
+    task = _task("bimanual_amp", "task.pace=0.5", "task.leash=0.15")
+    body = task.body
+    hands = body.site_pos[:, [task.goal.site[s] for s in task.goal.sites]].clone()
+    task.goal.command = task.goal.draw(body, task._generator)
+    assert torch.equal(task.goal.command[:, 1], hands)
+    target = hands + torch.tensor([[[0.3, 0.0, 0.4], [0.0, 0.006, 0.0]]])
+    task.goal.command = torch.stack((target, hands), dim=1)
+    task.goal.advance(0.01)
+    moved = task.goal.command[:, 1] - hands
+    assert moved[0, 0].tolist() == pytest.approx([0.003, 0.0, 0.004], abs=1e-6)
+    task.goal.advance(0.01)
+    assert torch.allclose(task.goal.command[:, 1, 1], target[:, 1], atol=1e-6)
+    assert not task.goal.lost(body).any()
+    for _ in range(32):
+        task.goal.advance(0.01)  # 17 cm on the way by now
+    assert task.goal.lost(body).all()
+    task.simulator.close()
+
+
+def test_training_gives_up_on_a_lost_hand_and_evaluation_does_not() -> None:
+    for evaluation in (False, True):
+        task = _task("bimanual_amp", "task.resample=[9,9]", evaluation=evaluation)
+        hands = task.body.site_pos[:, [task.goal.site[s] for s in task.goal.sites]].clone()
+        far = hands.clone()
+        far[1] += 0.3
+        task.goal.command = torch.stack((far, far), dim=1)
+        assert task.step(_rest(task)).terminated.tolist() == [False, not evaluation, False, False]
+        task.simulator.close()
 
 
 def test_reach_targets_are_where_hands_of_the_clips_are() -> None:
@@ -66,9 +100,9 @@ def test_reach_targets_are_where_hands_of_the_clips_are() -> None:
     drawn = torch.cat([task.goal.draw(task.body, task._generator) for _ in range(30)])
     for side, name in enumerate(task.goal.sites):
         hand = places[:, :, task.goal.site[name]].reshape(-1, 3)
-        nearest = torch.cdist(drawn[:, side], hand).amin(1)
+        nearest = torch.cdist(drawn[:, 0, side], hand).amin(1)
         assert nearest.max() <= 0.05 * 3**0.5 + 1e-6
-        assert drawn[:, side].std(0).min() > 0.02
+        assert drawn[:, 0, side].std(0).min() > 0.02
     task.simulator.close()
 
 
@@ -78,7 +112,7 @@ def test_success_is_to_stay_there() -> None:
         # The targets follow the hands, but for the second world, which loses them once.
         task.step(_rest(task))
         hands = task.body.site_pos[:, [task.goal.site[s] for s in task.goal.sites]].clone()
-        task.goal.command = hands
+        task.goal.command = torch.stack((hands, hands), dim=1)
         if step == 1:
             task.goal.command[1] += 0.5
     # What is judged is where the body came to under the command before: nearly the same place.
