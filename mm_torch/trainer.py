@@ -144,7 +144,7 @@ class Trainer:
         return self._stop
 
     def save(self, name: str) -> None:
-        """Write checkpoints/NAME.pt; all but "best" can be resumed from."""
+        """Write checkpoints/NAME.pt; all but "best", which is small, can be resumed from."""
         state = {
             "agent": self.agent.state_dict(),
             "iteration": self.iteration,
@@ -157,6 +157,10 @@ class Trainer:
         }
         if name != "best":
             state["env"] = self.env.state_dict()
+        else:
+            state["agent"].pop(
+                "replay", None
+            )  # a policy to use needs no memory of millions of steps
         path = self.folder / "checkpoints" / f"{name}.pt"
         save_checkpoint(path, self.config, self.embodiment, state)
 

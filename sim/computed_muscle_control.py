@@ -251,16 +251,16 @@ def bounded_ridge(
 
 def _legs(embodiment: Embodiment) -> dict[str, np.ndarray]:
     """Which independent joints move each foot and nothing of the trunk: those of its leg."""
-    model, legs = embodiment.model, {}
-    chains = {}
-    for foot, geoms in embodiment.foot_geoms.items():
+    model, legs, chains = embodiment.model, {}, {}
+    feet = {foot: geoms for foot, geoms in embodiment.foot_geoms.items() if len(geoms)}
+    for foot, geoms in feet.items():
         body, chain = int(model.geom_bodyid[geoms[0]]), set()
         while body:
             chain.add(body)
             body = int(model.body_parentid[body])
         chains[foot] = chain
     shared = set.intersection(*chains.values()) if len(chains) > 1 else set()
-    for foot, geoms in embodiment.foot_geoms.items():
+    for foot, geoms in feet.items():
         own = chains[foot] - shared | {int(model.geom_bodyid[geom]) for geom in geoms}
         legs[foot] = np.array(
             [

@@ -1,0 +1,97 @@
+"""Computed muscle control at the place of a policy: the full body stays on its feet."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cfg import UserError
+from mm_torch.build import make_agent, make_env
+from mm_torch.expert import Expert
+from mm_torch.pretraining import pretrain
+from sim.gait_targets import GaitTargets
+from tests.mm_torch.helpers import small_config, small_task
+
+STEPS = 80  # a body without excitation has left the walk after 57
+
+
+@pytest.fixture(scope="module")
+def task():
+    task = small_task("fullbody", "sim.nworld=2")
+    yield task
+    task.simulator.close()
+
+
+def _walk(task, act) -> torch.Tensor:
+    """Largest distance (2,) of the root from the reference while walking, NaN counted as far."""
+    everywhere = torch.ones(2, dtype=torch.bool)
+    task.place(everywhere, torch.zeros(2, dtype=torch.long), torch.tensor([0, 60]))
+    furthest = torch.zeros(2)
+    for _ in range(STEPS):
+        task.step(act())
+        gap = (task.simulator.qpos[:, :3] - task.reference().qpos[:, :3]).norm(dim=-1)
+        furthest = torch.maximum(furthest, gap.nan_to_num(9.0))
+    return furthest
+
+
+def test_walks_where_a_body_at_rest_falls(task) -> None:
+    expert = Expert(task, "sigmoid")
+    walked = _walk(task, lambda: expert(task.observe()))
+    fallen = _walk(task, lambda: torch.full((2, task.action_dim), -20.0))
+    assert (walked < 0.25).all(), walked
+    assert (fallen > 0.5).all(), fallen
+
+
+def test_some_worlds_get_what_all_would(task) -> None:
+    expert = Expert(task, "sigmoid")
+    task.place(torch.ones(2, dtype=torch.bool), torch.zeros(2, dtype=torch.long), torch.arange(2))
+    everyone = expert.excitations()
+    assert everyone.shape == (2, task.action_dim)
+    assert ((everyone >= 0) & (everyone <= 1)).all()
+    assert torch.allclose(expert.excitations(torch.tensor([1])), everyone[1:], atol=1e-5)
+
+
+def test_feet_swing_in_turn_and_are_lifted(task) -> None:
+    """In the walk each foot is off the ground for 30 to 50 % of the time, never both."""
+    body, library = task.simulator.embodiment, task.library
+    frame = torch.arange(int(library.lengths[0]))
+    motion = library.frames(torch.zeros_like(frame), frame)
+    qpos, qvel = motion.qpos.double().numpy(), motion.qvel.double().numpy()
+    targets = GaitTargets(body, qpos, qvel, np.zeros((len(qpos), body.model.nu)), 100.0)
+    left, right = targets.swing["left"], targets.swing["right"]
+    assert 0.3 < left.mean() < 0.5 and 0.3 < right.mean() < 0.5
+    assert not (left & right).any()
+    knee = body.model.joint("knee_angle_l").qposadr[0]
+    swing, stance = np.flatnonzero(left), np.flatnonzero(~left)
+    # On its motion a body is asked for the motion, but for the knee of the swinging leg.
+    asked = np.array([targets.at(f, qpos[max(f - 1, 0)], qvel[max(f - 1, 0)]).qpos for f in frame])
+    assert np.abs(asked[swing, knee] - qpos[swing, knee]).max() > 0.3
+    np.testing.assert_allclose(asked[stance, knee], qpos[stance, knee], atol=1e-6)
+
+
+def test_a_policy_learns_from_it(task) -> None:
+    settings = ("sim.nworld=2", "agent=world_model", "pretraining.rounds=2", "pretraining.steps=4",
+                "pretraining.teacher=muscle_control", "pretraining.led_rounds=1",
+                "pretraining.every=2", "pretraining.updates=60", "pretraining.lr=1e-2",
+                "pretraining.lr_floor=0.1")  # fmt: skip
+    config = small_config("fullbody", *settings)
+    own = small_task("fullbody", *settings)
+    agent, env, lines = make_agent(config, own), make_env(config, own), []
+    steps, error = pretrain(agent.learner, env, config.pretraining, "sigmoid", 0, lines.append)
+    assert steps == 2 * 4 * 2
+    assert [("12 states" in line, "8 states" in line) for line in lines] == [(0, 1), (1, 0)]
+    assert error < 0.25
+    own.simulator.close()
+
+
+def test_what_it_cannot_do_is_said_in_a_line(task, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = small_task("bimanual")
+    with pytest.raises(UserError, match="needs a body that walks, got bimanual"):
+        Expert(arms, "sigmoid")
+    arms.simulator.close()
+    with pytest.raises(UserError, match=r"action\.mapping=musclemimic: .* sigmoid, linear"):
+        Expert(task, "musclemimic")
+    monkeypatch.setattr(task.library, "_act", None)
+    with pytest.raises(UserError, match=r"reset\.activation=statics"):
+        Expert(task, "sigmoid")

@@ -1,0 +1,66 @@
+"""Computed muscle control of the arms: it reaches what it asks for, and follows a motion."""
+
+from __future__ import annotations
+
+import copy
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from mm_torch.build import demo_folder
+from retarget.motion_set import load_motion_set
+from sim.activation_filter import ActivationFilter
+from sim.computed_muscle_control import ComputedMuscleControl, Target
+from sim.embodiment import CONTROL_HZ, Embodiment
+from sim.simulator import SimOptions, apply_options
+
+SUBSTEPS = 5
+
+
+@pytest.fixture(scope="module")
+def model(bimanual: Embodiment) -> mujoco.MjModel:
+    model = copy.copy(bimanual.model)
+    apply_options(model, SimOptions())
+    return model
+
+
+def test_excitations_lead_to_the_activations_asked_for(
+    bimanual: Embodiment, model: mujoco.MjModel
+) -> None:
+    rng = np.random.default_rng(0)
+    control = ComputedMuscleControl(bimanual, model, 1 / CONTROL_HZ)
+    act = rng.uniform(0, 1, (3, model.nu))
+    lowest, highest = control.reachable(act)
+    assert (lowest < act).all() and (act < highest).all()
+    wanted = lowest + rng.uniform(0, 1, act.shape) * (highest - lowest)
+    filter_ = ActivationFilter(bimanual, model.opt.timestep, SUBSTEPS, torch.float64)
+    excitation = torch.from_numpy(control.excite(act, wanted))
+    _, after = filter_(torch.from_numpy(act), excitation)
+    np.testing.assert_allclose(after.numpy(), wanted, atol=5e-4)
+
+
+def _play(bimanual: Embodiment, model: mujoco.MjModel, controlled: bool) -> float:
+    """Root mean square joint error (rad) after half a second of the reaching movement."""
+    motions = load_motion_set(demo_folder("bimanual"), bimanual)
+    motion = next(motion for motion in motions if motion.name == "reach")
+    qacc = np.gradient(motion.qvel, 1 / CONTROL_HZ, axis=0)
+    control = ComputedMuscleControl(bimanual, model, 1 / CONTROL_HZ)
+    data = mujoco.MjData(model)
+    data.qpos[:], data.qvel[:], data.act[:] = motion.qpos[0], motion.qvel[0], motion.act[0]
+    for frame in range(1, 51):
+        target = Target(motion.qpos[frame], motion.qvel[frame], qacc[frame], motion.act[frame])
+        data.ctrl[:] = control.excitations(data, target) if controlled else motion.act[frame]
+        for _ in range(SUBSTEPS):
+            mujoco.mj_step(model, data)
+    error = (data.qpos - motion.qpos[50])[bimanual.independent_qpos]
+    return float(np.sqrt((error**2).mean()))
+
+
+def test_follows_a_movement_that_its_activations_alone_leave(
+    bimanual: Embodiment, model: mujoco.MjModel
+) -> None:
+    controlled, open_loop = _play(bimanual, model, True), _play(bimanual, model, False)
+    assert controlled < 0.05
+    assert controlled < 0.25 * open_loop
