@@ -301,6 +301,9 @@ class WorldModelConfig:
     state_grad_clip: float | None = opt(None, "bound of a state's gradient a world; null = none")
     critic_weight: float = opt(0.0, "weight of the value at the horizon; 0 = no critic")
     critic_lr: float = opt(1e-3, "learning rate of the critic")
+    critic_window: int = opt(
+        16, "real steps of the windows the critic learns from besides imagined ones; 0 = none"
+    )
     gate: float = opt(0.0, "no policy update while the model's R2 on fresh steps is below this")
     optimizer: str = opt("adam", "muon (hidden matrices by Muon) or adam")
     lr_floor: float = opt(0.1, "last learning rates as a fraction of the first")

@@ -24,7 +24,7 @@ from agents.policy import ActorCritic
 from agents.schedule import linear_schedule
 from agents.vec_env import VecEnv
 from agents.world_model.config import WorldModelConfig
-from agents.world_model.critic import critic_loss
+from agents.world_model.critic import critic_loss, real_critic_loss
 from agents.world_model.dynamics import DynamicsModel
 from agents.world_model.fitting import WeightAverage, one_step_loss, window_loss
 from agents.world_model.health import examine, last_starts, study_fresh_steps
@@ -38,6 +38,7 @@ _WINDOW = ("window_loss", "window_grad_norm")
 _CLIMB = ("imagined_gain", "policy_grad_norm", "state_grad_first", "state_grad_last",
           "state_grad_clipped")  # fmt: skip
 _CRITIC = ("value_loss", "critic_grad_norm")
+_REAL = ("real_value_loss", "real_value_grad_norm")
 
 
 class WorldModelAgent:
@@ -111,7 +112,8 @@ class WorldModelAgent:
             ),
             "critic": PolicyOptimizer(learner.critic.parameters(), lr=config.critic_lr),
         }  # fmt: skip
-        functions = {"fit": self._fit_step, "window": self._fit_window, "policy": self._climb}
+        functions = {"fit": self._fit_step, "window": self._fit_window, "policy": self._climb,
+                     "critic": self._fit_critic}  # fmt: skip
         self._graphs = {name: Graphed(f, self.device) for name, f in functions.items()}
         self.iteration = 0
 
@@ -176,11 +178,11 @@ class WorldModelAgent:
             excitation = (mean + noise).clamp(0.0, 1.0)
             result = env.step(self._unexcite(excitation))
             done = result.terminated | result.truncated
-            row = (state, goal, excitation, last, result.reward, done)
+            row = (state, goal, excitation, last, result.reward, result.terminated, done)
             if keep is None:
                 self.replay.add(*row)
             else:
-                keep.append((*row[:4], result.reward.clone(), done))
+                keep.append((*row[:4], result.reward.clone(), result.terminated.clone(), done))
             seen.append(obs)
             metrics.add("reward", result.reward)
             metrics.add("terminated", result.terminated)
@@ -203,9 +205,13 @@ class WorldModelAgent:
         self._fit_model(metrics)
         self.model.requires_grad_(False)
         trusted = not config.gate or self._fresh_r2 >= config.gate
-        for _ in range(config.policy_updates if trusted else 0):
-            self._improve_policy(metrics)
-            self._average.update()
+        for _ in range(config.policy_updates):
+            if trusted:
+                self._improve_policy(metrics)
+                self._average.update()
+            if config.critic_weight and self.replay.filled > config.critic_window > 0:
+                starts = self.replay.draw(config.policy_batch, config.critic_window, self.draws)
+                metrics.add_row(_REAL, self._graphs["critic"](*starts))
         metrics.add("learning_rate", scale * config.policy_lr)
         metrics.add("policy_trusted_model", float(trusted))
         return metrics.to_floats()
@@ -303,6 +309,15 @@ class WorldModelAgent:
             loss = critic_loss(self.learner, self.policy, path, config.gamma)
             figures += [loss.detach(), self._descend("critic", loss)]
         return torch.stack(figures)
+
+    def _fit_critic(self, rows: Tensor, worlds: Tensor) -> Tensor:
+        """Fit the critic to what real steps led to; (2,) loss and gradient norm."""
+        window = self.config.critic_window
+        loss = real_critic_loss(
+            self.learner, self.policy, self.task, self.replay, rows, worlds, window,
+            self.config.gamma,
+        )  # fmt: skip
+        return torch.stack((loss.detach(), self._descend("critic", loss)))
 
     @property
     def _policy_figures(self) -> tuple[str, ...]:

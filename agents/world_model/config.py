@@ -57,6 +57,8 @@ class WorldModelConfig:
     # Weight of the value at the horizon; 0: no critic.
     critic_weight: float = 0.0
     critic_lr: float = 1e-3
+    # Real steps of the windows that the critic is fitted to besides imagined ones; 0: none.
+    critic_window: int = 16
     # No policy update while the model explains less of fresh changes of velocity (R2).
     gate: float = 0.0
     # "muon" trains hidden matrices by Muon, "adam" everything by Adam.
@@ -80,7 +82,7 @@ class WorldModelConfig:
         for name in positive:
             require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("model_updates", "window_updates", "policy_updates", "model_rank", "noise",
-                     "critic_weight"):  # fmt: skip
+                     "critic_weight", "critic_window"):  # fmt: skip
             require(getattr(self, name) >= 0, name, "at least 0")
         for name in ("model_lr", "policy_lr", "critic_lr"):
             require(getattr(self, name) > 0, name, "positive")

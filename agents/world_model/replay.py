@@ -30,7 +30,7 @@ class Replay:
         return min(self.added, self.rows)
 
     def add(self, state: ModelState, goal: Goal, excitation: Tensor, last: Tensor, reward: Tensor,
-            done: Tensor) -> None:  # fmt: skip
+            terminated: Tensor, done: Tensor) -> None:  # fmt: skip
         """Append a row.
 
         Args:
@@ -39,11 +39,13 @@ class Replay:
             excitation: (N, nu) of the step.
             last: (N, nu) of the step before.
             reward: (N,) of the step.
+            terminated: (N,) bool, worlds whose episode ended early with this step.
             done: (N,) bool, worlds whose episode ended with this step.
         """
         row = {
             "position": state.position, "velocity": state.velocity, "act": state.act,
-            "excitation": excitation, "last": last, "reward": reward, "done": done,
+            "excitation": excitation, "last": last, "reward": reward,
+            "terminated": terminated, "done": done,
         }  # fmt: skip
         row |= {f"goal.{i}": part for i, part in enumerate(goal.parts)}
         for name, value in row.items():
@@ -79,7 +81,7 @@ class Replay:
         return Goal(tuple(self._take(f"goal.{i}", rows, worlds) for i in range(count)))
 
     def take(self, name: str, rows: Tensor, worlds: Tensor) -> Tensor:
-        """Return "excitation", "last" (excitation), "reward" or "done" of (row, world) pairs."""
+        """Return "excitation", "last" (excitation), "reward", "terminated" or "done" of pairs."""
         return self._take(name, rows, worlds)
 
     def window(self, rows: Tensor, worlds: Tensor, steps: int) -> tuple[ModelState, Tensor, Tensor]:

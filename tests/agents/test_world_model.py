@@ -18,7 +18,7 @@ from agents.world_model import (
     WorldModelAgent,
     WorldModelConfig,
 )
-from agents.world_model.critic import td_lambda_targets
+from agents.world_model.critic import real_critic_loss, td_lambda_targets
 from agents.world_model.dynamics import DynamicsModel
 from agents.world_model.imagine import imagine
 
@@ -253,7 +253,7 @@ def test_replay_windows_are_consecutive_and_end_with_the_episode() -> None:
         value = torch.full((3, 1), float(step))
         done = torch.tensor([step == 20, False, step == 22])
         replay.add(ModelState(value, value, value), Goal((value,)), value + 0.5, value - 0.5,
-                   value.squeeze(1), done)  # fmt: skip
+                   value.squeeze(1), torch.zeros_like(done), done)  # fmt: skip
     rows = torch.tensor([2, 2, 2])  # the oldest row kept is step 15
     states, excitation, weight = replay.window(rows, torch.arange(3), 6)
     assert states.position[:, 1, 0].tolist() == [17, 18, 19, 20, 21, 22, 23]
@@ -279,6 +279,36 @@ def test_td_lambda_targets_by_hand() -> None:
     targets = td_lambda_targets(reward, values, alive, gamma=0.9, lam=0.5)
     first = 0.1 * 1.0 + 0.9 * (0.5 * 0.8 + 0.5 * 0.05)
     assert targets.squeeze(1).tolist() == pytest.approx([first, 0.05])
+
+
+def test_critic_learns_from_real_falls_by_hand() -> None:
+    """World 0 falls at its second step, world 1 is cut there and does not count, 2 goes on."""
+
+    class Constant:
+        def __init__(self, level: float) -> None:
+            self.level = level
+
+        def value(self, obs: Tensor) -> Tensor:
+            return torch.full(obs.shape[:-1], self.level)
+
+    env = Chase()
+    replay, (state, goal, last) = Replay(capacity=30, worlds=3), env.snapshot()
+    state, last = state.map(lambda part: part[:3]), last[:3]
+    for step in range(4):
+        ended = torch.tensor([step == 1, step == 1, False])
+        terminated = torch.tensor([step == 1, False, False])
+        reward = env.maximum * torch.tensor([1.0, 1.0, 0.5])
+        replay.add(state, goal.map(lambda part: part[:3]), last, last, reward, terminated, ended)
+    loss = real_critic_loss(
+        Constant(0.2), Constant(0.4), env, replay, torch.zeros(3, dtype=torch.long),
+        torch.arange(3), 2, gamma=0.9,
+    )  # fmt: skip
+    falls = 0.1
+    before_fall = 0.1 + 0.9 * (0.05 * 0.4 + 0.95 * falls)
+    second = 0.05 + 0.9 * 0.4
+    first = 0.05 + 0.9 * (0.05 * 0.4 + 0.95 * second)
+    squares = [(target - 0.2) ** 2 for target in (before_fall, falls, first, second)]
+    assert loss.item() == pytest.approx(sum(squares) / 4, rel=1e-5)
 
 
 def test_members_share_a_batch() -> None:
