@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -56,14 +58,22 @@ class Graphed:
         # Not on the default stream: what autograd sets up there could not be captured later.
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), warnings.catch_warnings():
+            # An optimiser made for capture warns that this step is not captured.
+            warnings.filterwarnings("ignore", message=".*capturable")
             output = self._function(*inputs)
         current.wait_stream(self._stream)
         return output
 
     def _capture(self, inputs: tuple[Tensor, ...]) -> None:
         self._inputs = tuple(part.clone() for part in inputs)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
-            self._output = self._function(*self._inputs)
+        graph, collecting = torch.cuda.CUDAGraph(), gc.isenabled()
+        gc.collect()
+        gc.disable()  # what a collection frees on the device would end up in the graph, or break it
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                self._output = self._function(*self._inputs)
+        finally:
+            if collecting:
+                gc.enable()
         self._graph = graph

@@ -33,6 +33,7 @@ class PolicyOptimizer:
         muon_lr: float = 4e-4,
         muon_momentum: float = 0.95,
         max_grad_norm: float = 1.0,
+        capturable: bool = False,
     ) -> None:
         """Args:
             parameters: everything to train.
@@ -40,6 +41,7 @@ class PolicyOptimizer:
             lr: base learning rate of Adam.
             muon_lr: base learning rate of Muon.
             max_grad_norm: bound of the global gradient norm.
+            capturable: on CUDA, make steps that a CUDA graph can hold.
 
         Raises:
             ValueError: for an unknown kind or a matrix that is not among the parameters.
@@ -56,18 +58,19 @@ class PolicyOptimizer:
         if len(rest) + len(hidden) != len(self.parameters):
             raise ValueError("every hidden matrix must be one of the parameters, each given once")
 
-        # The fused Adam is one kernel per step and reads `found_inf` on the device. There the rates
-        # are tensors, so that a step that was captured as a graph follows the schedule.
         device = self.parameters[0].device
-        on_cuda = device.type == "cuda"
+        capturable = capturable and device.type == "cuda"
 
         def rate(value: float) -> float | Tensor:
-            return torch.tensor(value, device=device) if on_cuda else value
+            # On the device, a step that was captured as a graph follows the schedule.
+            return torch.tensor(value, device=device) if capturable else value
+
+        # The fused Adam is one kernel per step and reads `found_inf` on the device.
 
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         if rest:
             self._optimizers["adam"] = torch.optim.Adam(
-                rest, rate(lr), eps=1e-5, fused=True, capturable=on_cuda
+                rest, rate(lr), eps=1e-5, fused=True, capturable=capturable
             )
         if hidden:
             self._optimizers["muon"] = Muon(hidden.values(), rate(muon_lr), muon_momentum)

@@ -104,13 +104,15 @@ class WorldModelAgent:
         self._optimizers = {
             "model": PolicyOptimizer(
                 self.model.parameters(), self.model.hidden_matrices(), kind=kind,
-                lr=config.model_lr, muon_lr=config.model_lr,
+                lr=config.model_lr, muon_lr=config.model_lr, capturable=True,
             ),
             "policy": PolicyOptimizer(
                 learner.actor.parameters(), learner.actor.hidden_matrices(), kind=kind,
-                lr=config.policy_lr, muon_lr=config.policy_lr,
+                lr=config.policy_lr, muon_lr=config.policy_lr, capturable=True,
             ),
-            "critic": PolicyOptimizer(learner.critic.parameters(), lr=config.critic_lr),
+            "critic": PolicyOptimizer(
+                learner.critic.parameters(), lr=config.critic_lr, capturable=True
+            ),
         }  # fmt: skip
         functions = {"fit": self._fit_step, "window": self._fit_window, "policy": self._climb,
                      "critic": self._fit_critic}  # fmt: skip

@@ -21,7 +21,12 @@ class Fit:
         self.policy = ActorCritic(6, 2, actor_hidden=(32, 32, 32), generator=generator).to(device)
         actor = self.policy.actor
         self.optimizer = PolicyOptimizer(
-            actor.parameters(), actor.hidden_matrices(), kind=kind, lr=1e-2, muon_lr=1e-2
+            actor.parameters(),
+            actor.hidden_matrices(),
+            kind=kind,
+            lr=1e-2,
+            muon_lr=1e-2,
+            capturable=True,
         )
         self.update = Graphed(self._update, torch.device(device)) if graphed else self._update
 
