@@ -34,6 +34,8 @@ class PolicyOptimizer:
         muon_momentum: float = 0.95,
         max_grad_norm: float = 1.0,
         capturable: bool = False,
+        apart: Iterable[nn.Parameter] = (),
+        apart_lr: float | None = None,
     ) -> None:
         """Args:
             parameters: everything to train.
@@ -42,6 +44,7 @@ class PolicyOptimizer:
             muon_lr: base learning rate of Muon.
             max_grad_norm: bound of the global gradient norm.
             capturable: on CUDA, make steps that a CUDA graph can hold.
+            apart: those of the parameters that Adam trains at a rate of their own, ``apart_lr``.
 
         Raises:
             ValueError: for an unknown kind or a matrix that is not among the parameters.
@@ -53,9 +56,11 @@ class PolicyOptimizer:
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("there are no parameters to train")
+        own = {id(p): p for p in apart} if apart_lr is not None else {}
         hidden = {id(p): p for p in hidden_matrices} if kind == "muon" else {}
-        rest = [p for p in self.parameters if id(p) not in hidden]
-        if len(rest) + len(hidden) != len(self.parameters):
+        hidden = {key: p for key, p in hidden.items() if key not in own}
+        rest = [p for p in self.parameters if id(p) not in hidden and id(p) not in own]
+        if len(rest) + len(hidden) + len(own) != len(self.parameters):
             raise ValueError("every hidden matrix must be one of the parameters, each given once")
 
         device = self.parameters[0].device
@@ -72,9 +77,13 @@ class PolicyOptimizer:
             self._optimizers["adam"] = torch.optim.Adam(
                 rest, rate(lr), eps=1e-5, fused=True, capturable=capturable
             )
+        if own:
+            self._optimizers["apart"] = torch.optim.Adam(
+                own.values(), rate(apart_lr), eps=1e-5, fused=True, capturable=capturable
+            )
         if hidden:
             self._optimizers["muon"] = Muon(hidden.values(), rate(muon_lr), muon_momentum)
-        self._base_lr = {"adam": lr, "muon": muon_lr}
+        self._base_lr = {"adam": lr, "muon": muon_lr, "apart": apart_lr}
         self.skipped = torch.zeros((), dtype=torch.int64, device=device)
         """() int64: the number of steps skipped so far."""
 
@@ -93,14 +102,15 @@ class PolicyOptimizer:
         self.skipped += bad
         return norm
 
-    def set_lr_scale(self, scale: float) -> None:
-        """Set every learning rate to ``scale`` times its base."""
+    def set_lr_scale(self, scale: float, apart: float | None = None) -> None:
+        """Set every learning rate to ``scale`` times its base, those apart to ``apart`` times."""
         for name, optimizer in self._optimizers.items():
+            own = scale if name != "apart" or apart is None else apart
             for group in optimizer.param_groups:
                 if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(scale * self._base_lr[name])
+                    group["lr"].fill_(own * self._base_lr[name])
                 else:
-                    group["lr"] = scale * self._base_lr[name]
+                    group["lr"] = own * self._base_lr[name]
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot (copies) of momenta and counts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -24,7 +25,7 @@ from agents.optimizers import PolicyOptimizer
 from agents.policy import ActorCritic
 from agents.ppo_config import PPOConfig
 from agents.rollout import Batch, Rollout, iterate_minibatches
-from agents.schedule import SCHEDULES
+from agents.schedule import SCHEDULES, adapted
 from agents.vec_env import StepResult, VecEnv
 
 
@@ -65,12 +66,15 @@ class PPO:
             muon_lr=config.muon_lr,
             muon_momentum=config.muon_momentum,
             max_grad_norm=config.max_grad_norm,
+            apart=policy.critic.parameters(),
+            apart_lr=config.critic_lr,
         )
         self.return_scaler = ReturnScaler(num_envs, config.gamma).to(self.device)
         self.episodes = EpisodeTracker(num_envs).to(self.device)
         actions = len(policy.gaussian.raw)
         self.noise = CorrelatedNoise(num_envs, actions, config.noise_correlation).to(self.device)
         self.iteration = 0  # updates finished
+        self._adapted = 1.0  # multiplier of an adaptive schedule
         self._rollout: Rollout | None = None
 
     def warm_start_normalizer(self, obs: Tensor) -> None:
@@ -150,8 +154,9 @@ class PPO:
         first minibatch.
         """
         config = self.config
-        lr_scale = SCHEDULES[config.schedule](progress, config.lr_floor)
-        self.optimizer.set_lr_scale(lr_scale)
+        course = SCHEDULES[config.schedule](progress, config.lr_floor)
+        lr_scale = course * self._adapted
+        self.optimizer.set_lr_scale(lr_scale, apart=course)
         batch = self._advantage_batch(rollout)
         metrics = Metrics(self.device)
         metrics.add("explained_variance", explained_variance(batch.values, batch.returns))
@@ -173,7 +178,11 @@ class PPO:
         metrics.add("learning_rate", lr_scale * config.lr)
         metrics.add("skipped_updates", self.optimizer.skipped - skipped_before)
         self._finish_update(metrics)
-        return metrics.to_floats()
+        values = metrics.to_floats()
+        if config.schedule == "adaptive" and self.iteration > config.critic_warmup:
+            kl = values.get("kl", math.inf)
+            self._adapted = adapted(self._adapted, kl, config.desired_kl, config.lr_floor)
+        return values
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot (copies) of everything that training depends on, except the environment.
@@ -189,6 +198,7 @@ class PPO:
             "noise": copies(self.noise),
             "generator": {"device": self.device.type, "state": self.generator.get_state()},
             "iteration": self.iteration,
+            "adapted": self._adapted,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -207,6 +217,7 @@ class PPO:
         self.episodes.load_state_dict(state["episodes"])
         self.noise.load_state_dict(state["noise"])
         self.iteration = state["iteration"]
+        self._adapted = state.get("adapted", 1.0)
         if state["generator"]["device"] == self.device.type:
             self.generator.set_state(state["generator"]["state"].cpu())
         else:

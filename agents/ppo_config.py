@@ -39,15 +39,19 @@ class PPOConfig:
     optimizer: OptimizerKind = "muon"
     # Base learning rate of Adam.
     lr: float = 4e-4
+    # Learning rate of the critic (Adam), not touched by an adaptive schedule; None: as the rest.
+    critic_lr: float | None = None
     # Base learning rate of Muon: the spectral norm of one step in a square matrix.
     muon_lr: float = 4e-4
     # Momentum of Muon.
     muon_momentum: float = 0.95
     # Correlation of the action noise from one step to the next; 0 is white noise.
     noise_correlation: float = 0.0
-    # Course of both learning rates over training.
+    # Course of both learning rates over training; "adaptive" follows the KL divergence, to keep it
+    # near desired_kl.
     schedule: ScheduleName = "linear"
-    # Fraction of the base learning rates left at the end of a linear schedule.
+    # Fraction of the base learning rates left at the end of a linear schedule; the least that an
+    # adaptive one comes down to.
     lr_floor: float = 0.0
     # Standardise advantages within each minibatch.
     normalize_advantage: bool = True
@@ -69,7 +73,7 @@ class PPOConfig:
             require(0.0 <= getattr(self, name) <= 1.0, name, "in [0, 1]")
         for name in ("clip", "max_grad_norm", "lr", "muon_lr"):
             require(getattr(self, name) > 0.0, name, "positive")
-        for name in ("value_clip", "desired_kl"):
+        for name in ("value_clip", "desired_kl", "critic_lr"):
             value = getattr(self, name)
             require(value is None or value > 0.0, name, "positive or None")
         for name in ("value_coef", "entropy_coef", "critic_warmup"):
@@ -79,3 +83,5 @@ class PPOConfig:
         kinds, schedules = get_args(OptimizerKind), tuple(SCHEDULES)
         require(self.optimizer in kinds, "optimizer", f"one of {kinds}")
         require(self.schedule in schedules, "schedule", f"one of {schedules}")
+        known = self.schedule != "adaptive" or self.desired_kl is not None
+        require(known, "desired_kl", "given for schedule='adaptive'")

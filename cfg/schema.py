@@ -207,12 +207,18 @@ class AgentConfig:
         "CPU, which takes a second for Muon's step of a wide network",
     )
     lr: float = opt(4e-4, "learning rate of Adam")
+    critic_lr: float | None = opt(
+        None, "learning rate of the critic, by Adam, untouched by an adaptive schedule; null = lr"
+    )
     muon_lr: float = opt(4e-4, "learning rate of Muon")
     muon_momentum: float = opt(0.95, "momentum of Muon")
     noise_correlation: float = opt(
         0.0, "correlation of the action noise from step to step; 0 = white"
     )
-    schedule: str = opt("linear", "learning-rate schedule: linear or constant")
+    schedule: str = opt(
+        "linear",
+        "learning-rate schedule: linear, constant, or adaptive (keeps the KL near desired_kl)",
+    )
     lr_floor: float = opt(0.05, "last learning rate as a fraction of the first")
     normalize_advantage: bool = opt(True, "advantages are standardised in each minibatch")
     desired_kl: float | None = opt(None, "skip further epochs above this KL; null = never")
@@ -390,7 +396,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "agent.optimizer": ("auto", "muon", "adam"),
     "world_model.optimizer": ("muon", "adam"),
     "world_model.objective": ("log", "reward"),
-    "agent.schedule": ("linear", "constant"),
+    "agent.schedule": ("linear", "constant", "adaptive"),
 }
 
 #: Settings that must lie in a range, as (lowest, highest).

@@ -71,6 +71,8 @@ class WarpSim(Simulator):
         Raises:
             ValueError: options out of range, or no lean model can be made of the body.
         """
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())  # Warp asks which
         super().__init__(embodiment, nworld, device, options or SimOptions())
         # One line for each kernel that is loaded, and there are sixty, would bury everything else.
         wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)

@@ -134,3 +134,20 @@ def test_errors():
         make("muon")[1].load_state_dict(optimizer.state_dict())
     with pytest.raises(ValueError, match="must be one of the parameters"):
         PolicyOptimizer(net.parameters(), [nn.Parameter(torch.eye(2))], kind="muon")
+
+
+def test_parameters_apart_have_their_own_rate():
+    """Equal gradients, rates of 0.1 and 0.01 (Adam's first step is its rate), scaled apart."""
+    a, b = (nn.Parameter(torch.zeros(3)) for _ in range(2))
+    optimizer = PolicyOptimizer([a, b], lr=0.1, max_grad_norm=1e3, apart=[b], apart_lr=0.01)
+    optimizer.set_lr_scale(0.5, apart=1.0)
+    for parameter in (a, b):
+        parameter.grad = torch.ones(3)
+    optimizer.step()
+    assert a.tolist() == pytest.approx([-0.05] * 3, rel=1e-3)
+    assert b.tolist() == pytest.approx([-0.01] * 3, rel=1e-3)
+    again = PolicyOptimizer([a, b], lr=0.1, max_grad_norm=1e3, apart=[b], apart_lr=0.01)
+    again.load_state_dict(optimizer.state_dict())
+    saved, loaded = optimizer.state_dict()["states"], again.state_dict()["states"]
+    assert saved.keys() == loaded.keys() == {"adam", "apart"}
+    assert torch.equal(saved["apart"][0]["exp_avg"], loaded["apart"][0]["exp_avg"])

@@ -220,6 +220,28 @@ def test_schedule_is_reported(tracking_env):
     assert ppo.update(rollout, progress=0.5)["learning_rate"] == pytest.approx(0.55 * CONFIG.lr)
 
 
+def test_adaptive_schedule_holds_the_kl(tracking_env):
+    """Far too high a rate comes down until the policy moves as far as it should, and a resume
+    goes on with the rate that was found."""
+    env = tracking_env(16)
+    config = replace(CONFIG, schedule="adaptive", desired_kl=0.02, lr=0.3, lr_floor=1e-4)
+    ppo, obs = make(env, config), env.reset()
+    kls = []
+    for _ in range(40):
+        rollout, obs, _ = ppo.collect(env, obs)
+        report = ppo.update(rollout)
+        kls.append(report["kl"])
+    assert kls[0] > 0.2
+    assert 0.004 < sum(kls[-10:]) / 10 < 0.06, kls
+    assert report["learning_rate"] < 0.1 * config.lr
+    again = make(env, config)
+    again.load_state_dict(ppo.state_dict())
+    rollout, obs, _ = again.collect(env, obs)
+    assert again.update(rollout)["learning_rate"] < 0.1 * config.lr
+    with pytest.raises(ValueError, match="desired_kl"):
+        PPOConfig(schedule="adaptive")
+
+
 def test_one_line_errors(tracking_env):
     env = tracking_env(16)
     with pytest.raises(ValueError, match=r"3 minibatches must divide .* = 8 \* 16 = 128"):

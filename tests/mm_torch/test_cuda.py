@@ -241,6 +241,7 @@ def _world_model(embodiment: str, *arguments: str) -> tuple[ImitationEnv, WorldM
                 "world_model.policy_updates=5", "world_model.horizon=3", "world_model.gate=0",
                 "world_model.model_batch=16", "world_model.window_batch=16",
                 "world_model.policy_batch=16", "world_model.critic_weight=0.5",
+                "world_model.critic_window=2",
                 *arguments)  # fmt: skip
     config = small_config(embodiment, *settings)
     task = small_task(embodiment, *settings)
