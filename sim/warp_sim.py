@@ -106,6 +106,8 @@ class WarpSim(Simulator):
         self._advance = WarpWork(self._launch_step, self._wp_device)
         self._clear = WarpWork(self._launch_clear, self._wp_device)
         self._forward = WarpWork(self._launch_forward, self._wp_device)
+        if self.options.deterministic and self._wp_device.is_cuda:
+            self._try_step()
         if capture and can_capture(self._wp_device):
             for work in (self._clear, self._advance, self._forward):
                 work()
@@ -180,6 +182,16 @@ class WarpSim(Simulator):
             # As in MujocoSim: what the environment reads, at the state after integration, contact
             # forces (touch) left at those of the last substep.
             self._launch_derived()
+
+    def _try_step(self) -> None:
+        """Raise a ValueError that says what to do where Warp's ordered sums do not work."""
+        try:
+            self._advance()
+        except ValueError as error:
+            raise ValueError(
+                f"sim.deterministic=true: this Warp cannot order the sums of {self.embodiment.name} "
+                f"on CUDA ({error}): set it to false, or use sim.backend=mujoco"
+            ) from error
 
     def _launch_derived(self) -> None:
         model, data = self._model, self._data

@@ -44,9 +44,9 @@ def _snapshot(simulator):
     return {name: getattr(simulator, name).clone() for name in _ATTRIBUTES}
 
 
-def _assert_derived_agree(simulator, reference, touch_share, speed=1e-4):
+def _assert_derived_agree(simulator, reference, touch_share, speed=1e-4, rotation=1e-5):
     """Compare with MujocoSim: within `speed` (m/s, rad/s) and a share of the touch forces."""
-    tolerances = {"site_pos": 1e-5, "site_rot": 1e-5, "muscle_length": 1e-5}
+    tolerances = {"site_pos": 1e-5, "site_rot": rotation, "muscle_length": 1e-5}
     tolerances |= {"site_vel": speed, "muscle_velocity": speed}
     for name, tolerance in tolerances.items():
         gap = (getattr(simulator, name).double() - getattr(reference, name)).abs().max()
@@ -203,6 +203,8 @@ def test_graphs_do_what_plain_launches_do(name):
         sim.step(states.excitations.to(device))
     for attribute in _ATTRIBUTES:
         expected = getattr(plain, attribute).double()
+        if not expected.numel():
+            continue  # arms have no touch sensors
         gap = (getattr(graphed, attribute).double() - expected).abs()
         # Atomic additions come in any order, so the two agree within float32 rounding only.
         assert (gap <= 1e-3 * (expected.abs() + 1.0)).float().mean() > 0.99, attribute
