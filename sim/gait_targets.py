@@ -33,6 +33,8 @@ class Stepping:
         lift: largest added knee flexion in swing (rad).
         ahead, aside: hip angle per metre off the motion, along and across the heading (rad/m).
         faster, sideways: hip angle per speed off the motion, likewise (rad s/m).
+        further: hip angle added to every step along the heading (rad).
+        release: time over which a correction fades after the foot has landed (s).
         most: largest such angles (rad), along and across.
     """
 
@@ -42,6 +44,8 @@ class Stepping:
     faster: float = 0.64
     sideways: float = 0.46
     most: tuple[float, float] = (0.4, 0.25)
+    further: float = -0.05
+    release: float = 0.3
 
 
 class GaitTargets:
@@ -85,7 +89,8 @@ class GaitTargets:
             foot: (columns[f"hip_flexion{suffix}"], columns[f"hip_adduction{suffix}"], sign)
             for foot, (suffix, sign) in _SIDES.items()
         }
-        self._share = {foot: _share(off, round(_BLEND * fps)) for foot, off in self.swing.items()}
+        blend, release = round(_BLEND * fps), round(self._stepping.release * fps)
+        self._share = {foot: _share(off, blend, release) for foot, off in self.swing.items()}
 
     def __len__(self) -> int:
         return len(self._qpos)
@@ -103,7 +108,8 @@ class GaitTargets:
         off, fast = qpos[:2] - motion_qpos[:2], qvel[:2] - motion_qvel[:2]
         how, goal = self._stepping, self._qpos[frame].copy()
         along = np.clip(
-            how.ahead * forward @ off + how.faster * forward @ fast, *_both(how.most[0])
+            how.further + how.ahead * forward @ off + how.faster * forward @ fast,
+            *_both(how.most[0]),
         )
         across = np.clip(how.aside * left @ off + how.sideways * left @ fast, *_both(how.most[1]))
         for foot, (flexion, adduction, sign) in self._hips.items():
@@ -183,9 +189,14 @@ def _velocities(model: mujoco.MjModel, qpos: np.ndarray, fps: float) -> np.ndarr
     return velocity
 
 
-def _share(off: np.ndarray, blend: int) -> np.ndarray:
-    """Part (T,) of a step's correction that is asked for: none in stance, all of it in swing."""
+def _share(off: np.ndarray, blend: int, release: int) -> np.ndarray:
+    """Part (T,) of a step's correction that is asked for: all of it in swing, then less and less.
+
+    The hip of a foot put further ahead would else pull the trunk after it as soon as it has landed.
+    """
     share = np.zeros(len(off))
     for start, end in _runs(off):
         share[start:end] = np.minimum((np.arange(end - start) + 1) / blend, 1.0)
+        fading = share[end : end + release]
+        fading[:] = np.maximum(fading, 1.0 - (np.arange(len(fading)) + 1) / (release + 1))
     return share

@@ -189,7 +189,7 @@ class WarpSim(Simulator):
             self._advance()
         except ValueError as error:
             raise ValueError(
-                f"sim.deterministic=true: this Warp cannot order the sums of {self.embodiment.name} "
+                f"sim.deterministic=true: this Warp cannot order sums of {self.embodiment.name} "
                 f"on CUDA ({error}): set it to false, or use sim.backend=mujoco"
             ) from error
 
