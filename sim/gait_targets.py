@@ -40,9 +40,9 @@ class Stepping:
 
     lift: float = 0.55
     ahead: float = 0.46
-    aside: float = 0.34
+    aside: float = 0.2
     faster: float = 0.64
-    sideways: float = 0.46
+    sideways: float = 0.3
     most: tuple[float, float] = (0.4, 0.25)
     further: float = -0.05
     release: float = 0.3
