@@ -15,30 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.cuda_graph import Graphed
 from agents.episodes import EpisodeTracker
 from agents.exploration import CorrelatedNoise
 from agents.metrics import Metrics
-from agents.optimizers import PolicyOptimizer
 from agents.policy import ActorCritic
 from agents.schedule import linear_schedule
 from agents.vec_env import VecEnv
 from agents.world_model.config import WorldModelConfig
-from agents.world_model.critic import critic_loss, real_critic_loss
 from agents.world_model.dynamics import DynamicsModel
-from agents.world_model.fitting import WeightAverage, one_step_loss, window_loss
 from agents.world_model.health import examine, last_starts, study_fresh_steps
-from agents.world_model.imagine import Imagined, Step, imagine
-from agents.world_model.interface import ImaginedTask, ModelState, Physics
+from agents.world_model.interface import ImaginedTask, Physics
 from agents.world_model.replay import Replay
-
-# The figures of each kind of update, in the order in which it returns them.
-_FIT = ("model_loss", "model_grad_norm")
-_WINDOW = ("window_loss", "window_grad_norm")
-_CLIMB = ("imagined_gain", "policy_grad_norm", "state_grad_first", "state_grad_last",
-          "state_grad_clipped")  # fmt: skip
-_CRITIC = ("value_loss", "critic_grad_norm")
-_REAL = ("real_value_loss", "real_value_grad_norm")
+from agents.world_model.updates import Updates
 
 
 class WorldModelAgent:
@@ -85,38 +73,21 @@ class WorldModelAgent:
             physics, config.model_hidden, config.model_rank, torch.Generator().manual_seed(seed),
             config.members,
         ).to(self.device)  # fmt: skip
-        self._step = torch.compile(self.model.step) if config.compile else self.model.step
-        self._average = WeightAverage(learner, average, config.average)
         average.requires_grad_(False)
         self.replay = Replay(config.replay, num_envs)
         self.episodes = EpisodeTracker(num_envs).to(self.device)
         self.noise = CorrelatedNoise(num_envs, physics.control_dim, config.noise_correlation)
         self.noise.to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)  # of collection
-        self.draws = torch.Generator(self.device).manual_seed(seed + 1)  # of learning
+        self.updates = Updates(
+            self.model, learner, average, task, self.replay, config, excite, seed + 1
+        )
         self._overlap = config.overlap and self.device.type == "cpu"
         # While learning moves the average, a copy of it acts.
         self._acting = copy.deepcopy(average) if self._overlap else average
         self._progress, self._fresh_r2 = 0.0, -1.0
         self._learned: dict[str, float] = {}
         self._excite, self._unexcite = excite, unexcite
-        kind = config.optimizer
-        self._optimizers = {
-            "model": PolicyOptimizer(
-                self.model.parameters(), self.model.hidden_matrices(), kind=kind,
-                lr=config.model_lr, muon_lr=config.model_lr, capturable=True,
-            ),
-            "policy": PolicyOptimizer(
-                learner.actor.parameters(), learner.actor.hidden_matrices(), kind=kind,
-                lr=config.policy_lr, muon_lr=config.policy_lr, capturable=True,
-            ),
-            "critic": PolicyOptimizer(
-                learner.critic.parameters(), lr=config.critic_lr, capturable=True
-            ),
-        }  # fmt: skip
-        functions = {"fit": self._fit_step, "window": self._fit_window, "policy": self._climb,
-                     "critic": self._fit_critic}  # fmt: skip
-        self._graphs = {name: Graphed(f, self.device) for name, f in functions.items()}
         self.iteration = 0
 
     def warm_start_normalizer(self, obs: Tensor) -> None:
@@ -129,7 +100,7 @@ class WorldModelAgent:
         state = {name: value.clone() for name, value in policy.state_dict().items()}
         self.learner.load_state_dict(state)
         self.policy.load_state_dict(state)
-        self._average.settle()
+        self.updates.average.settle()
 
     def collect(self, env: VecEnv, obs: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
         """Act for ``num_steps`` from the (N, obs_dim) observation ``obs``.
@@ -201,19 +172,13 @@ class WorldModelAgent:
         """One iteration's updates of the model and of the policy, on what the replay holds."""
         config, metrics = self.config, Metrics(self.device)
         scale = linear_schedule(self._progress, config.lr_floor)
-        for optimizer in self._optimizers.values():
-            optimizer.set_lr_scale(scale)
-        self.model.requires_grad_(True)
-        self._fit_model(metrics)
-        self.model.requires_grad_(False)
+        self.updates.set_lr_scale(scale)
+        self.updates.fit_model(metrics)
         trusted = not config.gate or self._fresh_r2 >= config.gate
         for _ in range(config.policy_updates):
             if trusted:
-                self._improve_policy(metrics)
-                self._average.update()
-            if config.critic_weight and self.replay.filled > config.critic_window > 0:
-                starts = self.replay.draw(config.policy_batch, config.critic_window, self.draws)
-                metrics.add_row(_REAL, self._graphs["critic"](*starts))
+                self.updates.improve_policy(metrics)
+            self.updates.fit_critic(metrics)
         metrics.add("learning_rate", scale * config.policy_lr)
         metrics.add("policy_trusted_model", float(trusted))
         return metrics.to_floats()
@@ -222,16 +187,11 @@ class WorldModelAgent:
         """A snapshot of everything that training depends on, except the environment."""
         parts = {name: _copies(getattr(self, name)) for name in self._MODULES}
         return parts | {
-            "optimizers": {k: v.state_dict() for k, v in self._optimizers.items()},
+            "updates": self.updates.state_dict(),
             "replay": self.replay.state_dict(),
-            "generator": {
-                "device": self.device.type,
-                "state": self.generator.get_state(),
-                "draws": self.draws.get_state(),
-            },
+            "generator": {"device": self.device.type, "state": self.generator.get_state()},
             "progress": self._progress,
             "fresh_r2": self._fresh_r2,
-            "averaged": self._average.updates,
             "iteration": self.iteration,
         }
 
@@ -247,114 +207,25 @@ class WorldModelAgent:
         if "learner" not in state:
             raise ValueError("the snapshot is not of a world-model agent")
         self.replay.load_state_dict(state["replay"])
-        for graph in self._graphs.values():
-            graph.forget()
         for name in self._MODULES:
             getattr(self, name).load_state_dict(state[name])
-        for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self._average.updates, self.iteration = state["averaged"], state["iteration"]
+        same_device = state["generator"]["device"] == self.device.type
+        self.updates.load_state_dict(state["updates"], same_device)
         self._progress, self._fresh_r2 = state["progress"], state["fresh_r2"]
-        if state["generator"]["device"] == self.device.type:
+        self.iteration = state["iteration"]
+        if same_device:
             self.generator.set_state(state["generator"]["state"].cpu())
-            self.draws.set_state(state["generator"]["draws"].cpu())
         else:
             warnings.warn("the random state of another device type is not restored", stacklevel=2)
-
-    def _fit_model(self, metrics: Metrics) -> None:
-        config, replay = self.config, self.replay
-        every = max(1, config.model_updates // max(1, config.window_updates))
-        for update in range(config.model_updates):
-            starts = replay.draw(config.model_batch, 1, self.draws)
-            metrics.add_row(_FIT, self._graphs["fit"](*starts))
-            if config.window_updates and update % every == every - 1:
-                if replay.filled <= config.window + 1:
-                    continue
-                starts = replay.draw(config.window_batch, config.window, self.draws)
-                metrics.add_row(_WINDOW, self._graphs["window"](*starts))
-
-    def _fit_step(self, rows: Tensor, worlds: Tensor) -> Tensor:
-        """Fit the model to one step each; (2,) loss and gradient norm."""
-        states, excitation, weight = self.replay.window(rows, worlds, 1)
-        state, after = (states.map(lambda part, i=i: part[i]) for i in (0, 1))
-        loss = one_step_loss(self.model, state, excitation[0], after, weight[0])
-        return torch.stack((loss.detach(), self._descend("model", loss)))
-
-    def _fit_window(self, rows: Tensor, worlds: Tensor) -> Tensor:
-        """Fit the model to windows that it runs through by itself; likewise."""
-        loss = window_loss(self.model, *self.replay.window(rows, worlds, self.config.window))
-        return torch.stack((loss.detach(), self._descend("model", loss)))
-
-    def _improve_policy(self, metrics: Metrics) -> None:
-        config = self.config
-        starts = self.replay.draw(config.policy_batch, 1, self.draws, config.recent)
-        noise = self._noise(config.horizon, config.policy_batch)
-        metrics.add_row(self._policy_figures, self._graphs["policy"](*starts, noise))
-
-    def _climb(self, rows: Tensor, worlds: Tensor, noise: Tensor) -> Tensor:
-        """Follow the gradient of the reward through the model; the figures of `_CLIMB`."""
-        config = self.config
-        path = self._imagine(rows, worlds, noise, self.learner, self._step)
-        discount = config.gamma ** torch.arange(config.horizon, device=self.device)
-        gain = (path.gain * path.inside * discount.unsqueeze(1)).sum(0)
-        most = discount.sum()
-        if config.critic_weight:
-            end = config.gamma**config.horizon / (1.0 - config.gamma) * config.critic_weight
-            value = self.learner.value(path.observations[-1])
-            gain = gain + end * value * path.alive[-1] * path.inside[-1]
-            most = most + end
-        loss = -(gain / most).mean()
-        norm = self._descend("policy", loss)
-        grads = path.state_grad_norm
-        figures = [-loss.detach(), norm, grads[0], grads[-1], path.clipped]
-        if config.critic_weight:
-            loss = critic_loss(self.learner, self.policy, path, config.gamma)
-            figures += [loss.detach(), self._descend("critic", loss)]
-        return torch.stack(figures)
-
-    def _fit_critic(self, rows: Tensor, worlds: Tensor) -> Tensor:
-        """Fit the critic to what real steps led to; (2,) loss and gradient norm."""
-        window = self.config.critic_window
-        loss = real_critic_loss(
-            self.learner, self.policy, self.task, self.replay, rows, worlds, window,
-            self.config.gamma,
-        )  # fmt: skip
-        return torch.stack((loss.detach(), self._descend("critic", loss)))
-
-    @property
-    def _policy_figures(self) -> tuple[str, ...]:
-        return _CLIMB + (_CRITIC if self.config.critic_weight else ())
 
     @torch.no_grad()
     def _examine(self, metrics: Metrics) -> None:
         """Compare what the model imagines with what happened, from the same fresh starts."""
         rows, worlds, steps = last_starts(self.replay, self.device)
         length = min(self.config.horizon, steps)
-        noise = self._noise(length, self.num_envs)
-        path = self._imagine(rows, worlds, noise, self.policy, self.model.step)
+        noise = self.updates.noise(length, self.num_envs)
+        path = self.updates.imagine(rows, worlds, noise, self.policy, self.model.step)
         examine(self.model, self.replay, path, self.task.maximum, metrics)
-
-    def _noise(self, steps: int, worlds: int) -> Tensor:
-        shape = (steps, worlds, self.model.physics.control_dim)
-        noise = torch.randn(shape, generator=self.draws, device=self.device)
-        return self.config.noise * noise
-
-    def _imagine(
-        self, rows: Tensor, worlds: Tensor, noise: Tensor, policy: ActorCritic, step: Step
-    ) -> Imagined:
-        start: ModelState = self.replay.states(rows, worlds)
-        return imagine(
-            step, self.task, lambda obs: self._excite(policy.mean_action(obs)), start,
-            self.replay.goals(rows, worlds), self.replay.take("last", rows, worlds), noise,
-            self.config.state_grad_clip,
-        )  # fmt: skip
-
-    def _descend(self, name: str, loss: Tensor) -> Tensor:
-        """Take a step of an optimiser; the () norm of the gradient."""
-        optimizer = self._optimizers[name]
-        optimizer.zero_grad()
-        loss.backward()
-        return optimizer.step()
 
 
 def _copies(module: nn.Module) -> dict[str, Tensor]:

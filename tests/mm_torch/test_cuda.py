@@ -276,9 +276,9 @@ def test_the_world_model_learns_by_graphs(embodiment: str) -> None:
         seen, obs, collected = agent.collect(env, obs)
         metrics = collected | agent.update(seen)
         assert all(math.isfinite(value) for value in metrics.values()), metrics
-    assert all(graph.captured for graph in agent._graphs.values())
+    assert all(graph.captured for graph in agent.updates.graphs.values())
     plain.load_state_dict(agent.state_dict())
-    for graph in plain._graphs.values():
+    for graph in plain.updates.graphs.values():
         graph._stream = None  # call the function
     graphed, called = agent._learn(), plain._learn()
     assert graphed.keys() == called.keys()
