@@ -24,7 +24,7 @@ usage: python -m mm_torch.train cfg=NAME [warm_start=CHECKPOINT] [key=value ...]
        python -m mm_torch.train resume=RUN_DIR [key=value ...]
 
 Trains a policy to imitate a motion set, or to do another task (task.name=) in its style. cfg= names
-a file in cfg/ (demo, bimanual, fullbody, bimanual_amp, bimanual_add, fullbody_amp) or a path;
+a file in cfg/ (demo, walk, bimanual, fullbody, bimanual_amp, bimanual_add, fullbody_amp) or a path;
 agent=ppo, world_model or amp chooses the learner in its place. The run's folder
 (runs/NAME/DATE-TIME unless run.dir is given) gets config.yaml, TensorBoard events, metrics.jsonl
 and checkpoints/{last,best}.pt. Ctrl-C saves and stops; resume= goes on. warm_start= begins with the
