@@ -36,6 +36,7 @@ class GoalTask(ImitationTask):
         held: (nworld,) control steps for which the goal has been reached without a break.
         succeeded: (nworld,) bool, whether it was held for `task.hold` since the command was given.
         renew: whether commands change within an episode.
+        gives_up: whether a body that has lost its goal ends its episode, as in training.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class GoalTask(ImitationTask):
         self._generator = torch.Generator(device).manual_seed(config.seed + 17)
         self._hold = round(settings.hold / simulator.control_dt)
         self._interval = tuple(seconds / simulator.control_dt for seconds in settings.resample)
-        self.renew = not evaluation
+        self.renew = self.gives_up = not evaluation
         self.left = torch.zeros(worlds, dtype=torch.long, device=device)
         self.held = torch.zeros_like(self.left)
         self.succeeded = torch.zeros(worlds, dtype=torch.bool, device=device)
@@ -109,7 +110,7 @@ class GoalTask(ImitationTask):
         self.held = torch.where(reached, self.held + 1, 0)
         self.succeeded = self.succeeded | (self.held >= self._hold)
         terminated = self.goal.fallen(body) | invalid
-        if self.renew:
+        if self.gives_up:
             terminated = terminated | self.goal.lost(body)
         truncated = (self.steps >= self._max_steps) & ~terminated
         outcome = Outcome(

@@ -85,6 +85,7 @@ def test_a_point_leads_each_hand_to_its_target() -> None:
 def test_training_gives_up_on_a_lost_hand_and_evaluation_does_not() -> None:
     for evaluation in (False, True):
         task = _task("bimanual_amp", "task.resample=[9,9]", evaluation=evaluation)
+        task.renew = True  # as playback does: commands change, and nobody gives up
         hands = task.body.site_pos[:, [task.goal.site[s] for s in task.goal.sites]].clone()
         far = hands.clone()
         far[1] += 0.3
