@@ -71,7 +71,6 @@ class PolicyOptimizer:
             return torch.tensor(value, device=device) if capturable else value
 
         # The fused Adam is one kernel per step and reads `found_inf` on the device.
-
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         if rest:
             self._optimizers["adam"] = torch.optim.Adam(

@@ -158,9 +158,9 @@ class Trainer:
         if name != "best":
             state["env"] = self.env.state_dict()
         else:
-            state["agent"].pop(
-                "replay", None
-            )  # a policy to use needs no memory of millions of steps
+            # A policy to use needs no memory of millions of steps, nor optimisers.
+            for part in ("replay", "updates"):
+                state["agent"].pop(part, None)
         path = self.folder / "checkpoints" / f"{name}.pt"
         save_checkpoint(path, self.config, self.embodiment, state)
 
