@@ -10,8 +10,9 @@ over the activations x that the step ends with, taken as if they held all along 
 goes on acting in the next step; counting only its mean over this one overshoots). Drift and gain
 are those of :class:`sim.step_model.StepModel`, x* the activations of static optimisation for the
 motion, and W weighs each coordinate by the root of its inertia. Differences from the original: the
-step is implicit, ground contacts are the simulator's own and can only push, and the root is a row
-like any other, which muscles move through the feet alone: no residual force helps.
+step is implicit, ground contacts are the simulator's own and can only push, those of the soles
+count from a little before they close, and the root is a row like any other, which muscles move
+through the feet alone: no residual force helps.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Gains:
     """How hard the body is held to its motion.
 
     Natural frequencies are those of critically damped errors (rad/s); inertia is added to every
-    coordinate's own (kg m²), so that light ones count; effort is per squared activation.
+    coordinate's own (kg m²), so that light ones count; effort is per squared activation; near is
+    the distance from which a sole counts as on the ground (m).
     """
 
     joints: float = 20.0
@@ -49,6 +51,7 @@ class Gains:
     swing_weight: float = 5.5  # of the leg that is off the ground
     inertia: float = 0.057
     effort: float = 1500.0
+    near: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ class ComputedMuscleControl:
             gains: how hard to hold on.
         """
         self.model, self.gains = model, gains or Gains()
-        self._step = StepModel(model, control_dt)
+        soles = [geom for geoms in embodiment.foot_geoms.values() for geom in geoms]
+        self._step = StepModel(model, control_dt, np.array(soles, int), self.gains.near)
         self._couplings = embodiment.couplings
         self._root = 6 * embodiment.has_root
         self._free = np.concatenate((np.arange(self._root), embodiment.independent_dofs))
@@ -100,9 +104,7 @@ class ComputedMuscleControl:
         self._stiffness = frequency**2
         self._damping = 2 * self.gains.damping * frequency
         self._legs = _legs(embodiment)
-        self._foot_of = {
-            int(geom): foot for foot, geoms in embodiment.foot_geoms.items() for geom in geoms
-        }
+        self._feet = embodiment.foot_geoms
 
     def excitations(self, data: mujoco.MjData, target: Target) -> np.ndarray:
         """Return the excitations (nu,) of the control step that starts at `data`.
@@ -127,13 +129,16 @@ class ComputedMuscleControl:
         act = data.act.copy()
         wanted = self._wanted(data, target)
         weight = self._weights(data.qpos, target)
-        dropped = self._swinging(data, target)
-        contact = self._step_contacts(data)
+        dropped, contact = self._swinging(target), self._step.constraints.contact
+        residual = None
         for _ in range(_LETTING_GO):
             step = self._step.step(dropped)
             matrix = step.gain[self._free] * weight[:, None]
             rest = (wanted - step.drift[self._free]) * weight + matrix @ act
-            reached = bounded_ridge(matrix, rest, target.act, lowest, highest, self.gains.effort)
+            reached = bounded_ridge(
+                matrix, rest, target.act, lowest, highest, self.gains.effort, residual
+            )
+            residual = matrix @ reached - rest
             force = self._step.constraint_force(step.drift + step.gain @ (reached - act))
             pulling = contact & ~dropped & (force < -_PULL)
             if not pulling.any():
@@ -182,23 +187,13 @@ class ComputedMuscleControl:
             weight[self._root + self._legs[foot]] *= self.gains.swing_weight
         return weight
 
-    def _step_contacts(self, data: mujoco.MjData) -> np.ndarray:
-        """Which of the active constraints are contacts, (len(rows),) bool."""
-        first = int(mujoco.mjtConstraint.mjCNSTR_CONTACT_FRICTIONLESS)
-        return data.efc_type[self._step.rows] >= first
-
-    def _swinging(self, data: mujoco.MjData, target: Target) -> np.ndarray:
-        """Which of the active constraints are contacts of a foot that should be off the ground.
+    def _swinging(self, target: Target) -> np.ndarray:
+        """Which of the constraints are contacts of a foot that should be off the ground, (n,) bool.
 
         A foot that drags has the leg lean on it when it counts as a support.
         """
-        dragging = np.zeros(data.nefc, bool)
-        for contact in data.contact if target.swing else ():
-            feet = {self._foot_of.get(int(geom)) for geom in contact.geom}
-            if contact.efc_address >= 0 and feet & set(target.swing):
-                rows = 2 * (contact.dim - 1) if contact.dim > 1 else 1
-                dragging[contact.efc_address : contact.efc_address + rows] = True
-        return dragging[self._step.rows]
+        swinging = [geom for foot in target.swing for geom in self._feet[foot]]
+        return np.isin(self._step.constraints.geoms, swinging).any(1)
 
 
 def bounded_ridge(
@@ -208,11 +203,14 @@ def bounded_ridge(
     lowest: np.ndarray,
     highest: np.ndarray,
     effort: float,
+    residual: np.ndarray | None = None,
 ) -> np.ndarray:
     """Minimise |A x - b|² + effort |x - c|² over lowest <= x <= highest, exactly.
 
     Newton's method on the residual y = A x - b, of which x = clip(c - Aᵀ y / effort) is a
     piecewise linear function: m unknowns in place of n (Qi and Sun 1993, Math. Program. 58:353).
+    The y sought is where a convex function is lowest, along every move of which it is followed
+    to the lowest point.
 
     Args:
         matrix: A (m, n).
@@ -220,33 +218,55 @@ def bounded_ridge(
         center: c (n,).
         lowest, highest: bounds (n,).
         effort: above 0.
+        residual: (m,) A x - b at the solution of a problem like this one, to start from.
 
     Returns:
         x (n,).
     """
-    residual = np.zeros(len(target))
-
-    def gap(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x = np.clip(center - matrix.T @ y / effort, lowest, highest)
-        return y + target - matrix @ x, x
-
-    error, x = gap(residual)
-    size = np.linalg.norm(error)
+    residual = np.zeros(len(target)) if residual is None else residual
+    identity = np.eye(len(target))
     for _ in range(_NEWTON):
-        if size < _TOLERANCE:
-            break
         free = center - matrix.T @ residual / effort
+        x = np.clip(free, lowest, highest)
+        error = residual + target - matrix @ x
+        if np.linalg.norm(error) < _TOLERANCE:
+            break
         inside = matrix[:, (free > lowest) & (free < highest)]
-        slope = np.eye(len(target)) + inside @ inside.T / effort
-        move, part = np.linalg.solve(slope, error), 1.0
-        while True:
-            error_after, x_after = gap(residual - part * move)
-            after = np.linalg.norm(error_after)
-            if after < (1 - 0.1 * part) * size or part < 1e-4:
-                break
-            part /= 2
-        residual, error, x, size = residual - part * move, error_after, x_after, after
+        move = -np.linalg.solve(identity + inside @ inside.T / effort, error)
+        pace = -matrix.T @ move / effort
+        slope, rise = move @ error, move @ move
+        residual = residual + _root(slope, rise, free, pace, lowest, highest, effort) * move
     return x
+
+
+def _root(
+    start: float,
+    rise: float,
+    free: np.ndarray,
+    pace: np.ndarray,
+    lowest: np.ndarray,
+    highest: np.ndarray,
+    effort: float,
+) -> float:
+    """Where along a move the convex function that Newton's method descends is lowest.
+
+    Its slope, start at 0, is piecewise linear and rises: by `rise` at least, and by
+    effort pace² more for every x = free + part * pace that is between its bounds.
+    """
+    moving = pace != 0
+    pace, weight = pace[moving], effort * pace[moving] ** 2
+    ends = (np.stack((lowest, highest))[:, moving] - free[moving]) / pace
+    enter, leave = ends.min(0), ends.max(0)
+    at = np.concatenate((enter, leave))
+    change = np.concatenate((weight, -weight))
+    later = at > 0
+    order = np.argsort(at[later])
+    at = np.concatenate(([0.0], at[later][order]))
+    first = rise + weight[(enter <= 0) & (leave > 0)].sum()
+    rises = first + np.concatenate(([0.0], np.cumsum(change[later][order])))
+    slopes = start + np.concatenate(([0.0], np.cumsum(rises[:-1] * np.diff(at))))
+    last = max(int(np.searchsorted(slopes, 0.0)) - 1, 0)
+    return float(at[last] - slopes[last] / rises[last])
 
 
 def _legs(embodiment: Embodiment) -> dict[str, np.ndarray]:

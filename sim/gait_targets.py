@@ -4,8 +4,9 @@ Three things separate a captured gait from one that a body can follow by compute
 A soft ground lets feet sink by several millimetres, as much as toes clear it by in swing: swinging
 feet are lifted. A walker is an inverted pendulum that no ankle holds upright for long: the next
 foot is put further to where the body is ahead of, or faster than, its motion (Raibert 1986, Legged
-robots that balance; Yin, Loken and van de Panne 2007, SIMBICON). And feet that are off the ground
-in the motion are no support, even if they drag.
+robots that balance; Yin, Loken and van de Panne 2007, SIMBICON), on the ground and in time: for a
+longer step the pelvis sinks as far as the leg is too short. And feet that are off the ground in
+the motion are no support, even if they drag.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import numpy as np
 
 from sim.computed_muscle_control import Target
 from sim.embodiment import Embodiment
+from sim.leg import Leg
 
 _CLEAR = 0.004  # m, from which a foot is off the ground
 _SHORT = 0.12  # s, of a phase off the ground that is not a step
 _BLEND = 0.15  # s, over which a step's correction sets in
 _SHARES = {"hip_flexion": 0.5, "knee_angle": 1.0, "ankle_angle": 0.5}  # of the lift
-_SIDES = {"left": ("_l", -1.0), "right": ("_r", 1.0)}  # suffix; sign of adduction to the left
+_SUFFIXES = {"left": "_l", "right": "_r"}
 
 
 @dataclass(frozen=True)
@@ -31,21 +33,30 @@ class Stepping:
 
     Attributes:
         lift: largest added knee flexion in swing (rad).
-        ahead, aside: hip angle per metre off the motion, along and across the heading (rad/m).
-        faster, sideways: hip angle per speed off the motion, likewise (rad s/m).
-        further: hip angle added to every step along the heading (rad).
+        ahead, aside: how much further from the body a foot is put per metre that the body's centre
+            of mass is off the motion's, along and across the heading (m/m).
+        faster, sideways: the same per speed of the centre of mass off the motion's (m s/m).
+        most: furthest that it is put so (m), along and across.
+        straight: least knee flexion that a step is reached with (rad).
         release: time over which a correction fades after the foot has landed (s).
-        most: largest such angles (rad), along and across.
     """
 
-    lift: float = 0.55
-    ahead: float = 0.46
-    aside: float = 0.2
-    faster: float = 0.64
-    sideways: float = 0.3
-    most: tuple[float, float] = (0.4, 0.25)
-    further: float = -0.05
+    lift: float = 0.4
+    ahead: float = 0.2
+    aside: float = 0.09
+    faster: float = 0.27
+    sideways: float = 0.32
+    most: tuple[float, float] = (0.35, 0.22)
+    straight: float = 0.05
     release: float = 0.3
+
+
+@dataclass(frozen=True)
+class _Balance:
+    """Centre of mass of every frame, its position and velocity, (T, 2) each (m, m/s)."""
+
+    position: np.ndarray
+    velocity: np.ndarray
 
 
 class GaitTargets:
@@ -75,22 +86,24 @@ class GaitTargets:
         """
         self._stepping = stepping or Stepping()
         self._model, self._act = embodiment.model, act
-        self._original = qpos, qvel
+        self._couplings = embodiment.couplings
+        self._data = mujoco.MjData(self._model)
+        self._original = qpos
         self.swing = _swing(embodiment, qpos, round(_SHORT * fps))
         names = list(embodiment.independent_joints)
         columns = {name: embodiment.independent_qpos[i] for i, name in enumerate(names)}
         self._qpos = _lifted(embodiment, columns, qpos, self.swing, self._stepping.lift)
         self._qvel = _velocities(self._model, self._qpos, fps)
-        still = [foot for foot in self.swing if not self.swing[foot].any()]
-        if len(still) == len(self.swing):
+        if not any(off.any() for off in self.swing.values()):
             self._qvel = qvel
         self._qacc = np.gradient(self._qvel, 1.0 / fps, axis=0)
-        self._hips = {
-            foot: (columns[f"hip_flexion{suffix}"], columns[f"hip_adduction{suffix}"], sign)
-            for foot, (suffix, sign) in _SIDES.items()
-        }
+        self._legs = {foot: Leg.of(embodiment, foot) for foot in self.swing}
+        self._reach = {foot: self._vectors(leg) for foot, leg in self._legs.items()}
+        balance = [self._centre(*state) for state in zip(qpos, qvel, strict=True)]
+        self._balance = _Balance(*(np.array(part) for part in zip(*balance, strict=True)))
         blend, release = round(_BLEND * fps), round(self._stepping.release * fps)
         self._share = {foot: _share(off, blend, release) for foot, off in self.swing.items()}
+        self._landing = {foot: _landing(off) for foot, off in self.swing.items()}
 
     def __len__(self) -> int:
         return len(self._qpos)
@@ -102,26 +115,77 @@ class GaitTargets:
             frame: of the motion, at the end of the step.
             qpos, qvel: (nq,), (nv,) of the body at the step's start, in the motion's place.
         """
-        motion_qpos, motion_qvel = (values[max(frame - 1, 0)] for values in self._original)
-        forward = _heading(motion_qpos)
-        left = np.array([-forward[1], forward[0]])
-        off, fast = qpos[:2] - motion_qpos[:2], qvel[:2] - motion_qvel[:2]
-        how, goal = self._stepping, self._qpos[frame].copy()
-        along = np.clip(
-            how.further + how.ahead * forward @ off + how.faster * forward @ fast,
-            *_both(how.most[0]),
+        before = max(frame - 1, 0)
+        goal, sunk = self._qpos[frame].copy(), 0.0
+        offset = self._offset(before, qpos, qvel)
+        for foot, leg in self._legs.items():
+            share, swings = self._share[foot][frame], self.swing[foot][frame]
+            if share == 0:
+                continue
+            here = self._ahead_left_up(frame, self._reach[foot][frame])
+            there = here + share * np.append(offset, 0.0)
+            if swings:
+                # A body that hangs low has its foot on the ground the earlier: a shorter leg.
+                there[2] -= share * (qpos[2] - self._original[before, 2])
+                sunk = max(sunk, self._lack(foot, frame, offset))
+            goal = leg.moved(goal, here, there, self._stepping.straight)
+        goal[2] -= sunk
+        swinging = tuple(foot for foot, off in self.swing.items() if off[frame])
+        goal = self._couplings.complete_qpos(goal)
+        return Target(goal, self._qvel[frame], self._qacc[frame], self._act[frame], swinging)
+
+    def _offset(self, frame: int, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """How much further ahead and to the left (2,) of the body the next foot should be (m)."""
+        how, axes = self._stepping, _axes(self._original[frame])
+        position, velocity = self._centre(qpos, qvel)
+        off = axes @ (position - self._balance.position[frame])
+        fast = axes @ (velocity - self._balance.velocity[frame])
+        offset = (
+            np.array([how.ahead, how.aside]) * off + np.array([how.faster, how.sideways]) * fast
         )
-        across = np.clip(how.aside * left @ off + how.sideways * left @ fast, *_both(how.most[1]))
-        for foot, (flexion, adduction, sign) in self._hips.items():
-            share = self._share[foot][frame]
-            goal[flexion] += share * along
-            goal[adduction] += share * sign * across
-        swing = tuple(foot for foot, off in self.swing.items() if off[frame])
-        return Target(goal, self._qvel[frame], self._qacc[frame], self._act[frame], swing)
+        return np.clip(offset, -np.array(how.most), how.most)
+
+    def _lack(self, foot: str, frame: int, offset: np.ndarray) -> float:
+        """How far (m) the pelvis should be below the motion's for the foot to land that far off.
+
+        Nothing in the first half of the swing, then more and more until it lands.
+        """
+        start, land = self._landing[foot][frame]
+        reach = self._ahead_left_up(land, self._reach[foot][land])
+        longest = self._legs[foot].longest(self._stepping.straight)
+        flat = np.hypot(*(reach[:2] + offset))
+        short = -reach[2] - np.sqrt(max(longest**2 - flat**2, 0.1))
+        done = (frame - start + 1) / max(land - start, 1)
+        return float(max(short, 0.0) * np.clip(2 * done - 1, 0.0, 1.0))
+
+    def _centre(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Horizontal position and velocity (2,) of the centre of mass."""
+        model, data = self._model, self._data
+        data.qpos[:], data.qvel[:] = qpos, qvel
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
+        mujoco.mj_subtreeVel(model, data)
+        return data.subtree_com[0, :2].copy(), data.subtree_linvel[0, :2].copy()
+
+    def _vectors(self, leg: Leg) -> np.ndarray:
+        """From hip to ankle (T, 3) in the lifted motion (m)."""
+        vectors = np.zeros((len(self._qpos), 3))
+        for frame, pose in enumerate(self._qpos):
+            self._data.qpos[:] = pose
+            mujoco.mj_kinematics(self._model, self._data)
+            vectors[frame] = self._data.xpos[leg.bodies[2]] - self._data.xpos[leg.bodies[0]]
+        return vectors
+
+    def _ahead_left_up(self, frame: int, vector: np.ndarray) -> np.ndarray:
+        """A vector (3,) of the world along the motion's heading, to its left, and up."""
+        return np.append(_axes(self._original[frame]) @ vector[:2], vector[2])
 
 
-def _both(bound: float) -> tuple[float, float]:
-    return -bound, bound
+def _axes(qpos: np.ndarray) -> np.ndarray:
+    """(2, 2), rows: the heading and its left."""
+    forward = _heading(qpos)
+    return np.stack((forward, [-forward[1], forward[0]]))
 
 
 def _heading(qpos: np.ndarray) -> np.ndarray:
@@ -174,7 +238,7 @@ def _lifted(
         for start, end in _runs(off):
             bump[start:end] = np.sin(np.pi * (np.arange(end - start) + 0.5) / (end - start)) ** 2
         for joint, share in _SHARES.items():
-            lifted[:, columns[joint + _SIDES[foot][0]]] += lift * share * bump
+            lifted[:, columns[joint + _SUFFIXES[foot]]] += lift * share * bump
     return np.stack([embodiment.couplings.complete_qpos(pose) for pose in lifted])
 
 
@@ -200,3 +264,11 @@ def _share(off: np.ndarray, blend: int, release: int) -> np.ndarray:
         fading = share[end : end + release]
         fading[:] = np.maximum(fading, 1.0 - (np.arange(len(fading)) + 1) / (release + 1))
     return share
+
+
+def _landing(off: np.ndarray) -> np.ndarray:
+    """First frame of the swing that a frame is in, and of the stance after it, (T, 2); else -1."""
+    landing = np.full((len(off), 2), -1)
+    for start, end in _runs(off):
+        landing[start:end] = start, min(end, len(off) - 1)
+    return landing

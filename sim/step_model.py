@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from sim.step_constraints import Anticipation, Constraints, acting
+
 _DV, _DL = 1e-4, 1e-6  # of finite differences: tendon velocity (m/s) and length (m)
 
 
@@ -39,15 +41,24 @@ class StepModel:
     """Linearises the control step of one body about a state.
 
     Attributes:
-        rows: indices of the constraints that are active, of `MjData.efc_*`.
+        constraints: those of the state taken up.
+        rows: their indices in `MjData.efc_*`; none where contacts are anticipated.
     """
 
-    def __init__(self, model: mujoco.MjModel, control_dt: float) -> None:
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        control_dt: float,
+        soles: np.ndarray | None = None,
+        near: float = 0.0,
+    ) -> None:
         """Prepare for a model whose actuators are muscles.
 
         Args:
             model: with the solver settings of the simulation.
             control_dt: length of the control step (s).
+            soles: geoms whose contacts are anticipated (see :mod:`sim.step_constraints`).
+            near: distance from which they are (m); 0 for those alone that act.
         """
         self.model, self._h = model, control_dt
         self._mass = np.zeros((model.nv, model.nv))
@@ -57,6 +68,8 @@ class StepModel:
                 spring = np.atleast_1d(model.jnt_stiffness[joint])[0]
                 self._stiffness[model.jnt_dofadr[joint]] = spring
         self.rows = np.zeros(0, int)
+        anticipates = near > 0 and soles is not None and len(soles) > 0
+        self._anticipate = Anticipation(model, soles, near) if anticipates else None
 
     def read(self, data: mujoco.MjData) -> None:
         """Take up a state; `data` is forwarded and its activations are left as they were."""
@@ -75,7 +88,14 @@ class StepModel:
         self._inertia = self._mass + h * damp + 0.5 * h * h * stiff
         self._force = data.qfrc_smooth - 0.5 * h * stiff @ data.qvel
         self._muscle = (moment * gain[:, None]).T
-        self._constrain(data)
+        if self._anticipate is None:
+            self.rows, constraints = acting(model, data)
+        else:
+            constraints = self._anticipate(data)
+        self.constraints: Constraints = constraints
+        damper, spring = constraints.damper, constraints.spring
+        self._grip = 1.0 + h * damper + 0.5 * h * h * spring
+        self._pull = constraints.reference - 0.5 * h * spring * (constraints.jacobian @ data.qvel)
 
     @property
     def mass(self) -> np.ndarray:
@@ -86,22 +106,22 @@ class StepModel:
         """Return the step from the state taken up.
 
         Args:
-            dropped: (len(rows),) bool, constraints to leave out.
+            dropped: (n,) bool, constraints to leave out.
         """
         keep = slice(None) if dropped is None else ~dropped
-        jacobian, weight = self._jacobian[keep], self._weight[keep]
+        jacobian, weight = self.constraints.jacobian[keep], self.constraints.weight[keep]
         matrix = self._inertia + (jacobian.T * (weight * self._grip[keep])) @ jacobian
         force = self._force + jacobian.T @ (weight * self._pull[keep])
         solution = np.linalg.solve(matrix, np.column_stack((force, self._muscle)))
         return Step(solution[:, 0], solution[:, 1:])
 
     def constraint_force(self, acceleration: np.ndarray) -> np.ndarray:
-        """Return the force (len(rows),) of each active constraint in a step, were it to hold on.
+        """Return the force (n,) of each constraint in a step, were it to hold on.
 
         A contact that would have to pull lets go instead: its force is negative here.
         """
-        pulled = self._reference - self._jacobian @ acceleration
-        return self._weight * pulled
+        constraints = self.constraints
+        return constraints.weight * (constraints.reference - constraints.jacobian @ acceleration)
 
     def _muscles(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Force per activation, damping and stiffness (not below 0) of each muscle, (nu,) each."""
@@ -125,24 +145,3 @@ class StepModel:
         data.act[:] = act
         mujoco.mj_fwdActuation(model, data)
         return gain, damping, np.maximum(stiffness, 0.0)
-
-    def _constrain(self, data: mujoco.MjData) -> None:
-        """Take up the constraints that push or pull now."""
-        model, h, count = self.model, self._h, data.nefc
-        # By their forces: the solver leaves efc_state stale where it takes islands one by one.
-        equality = data.efc_type[:count] == int(mujoco.mjtConstraint.mjCNSTR_EQUALITY)
-        self.rows = np.flatnonzero(equality | (data.efc_force[:count] != 0))
-        if mujoco.mj_isSparse(model):
-            dense = np.zeros((count, model.nv))
-            mujoco.mju_sparse2dense(
-                dense, data.efc_J, data.efc_J_rownnz, data.efc_J_rowadr, data.efc_J_colind
-            )
-        else:
-            dense = data.efc_J.reshape(count, model.nv)
-        self._jacobian = dense[self.rows]
-        spring, damper, impedance = data.efc_KBIP[:count][self.rows, :3].T
-        self._weight = data.efc_D[:count][self.rows]
-        self._reference = data.efc_aref[:count][self.rows]
-        spring = spring * impedance
-        self._grip = 1.0 + h * damper + 0.5 * h * h * spring
-        self._pull = self._reference - 0.5 * h * spring * (self._jacobian @ data.qvel)

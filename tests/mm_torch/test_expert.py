@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 import pytest
 import torch
 
 from cfg import UserError
-from mm_torch.build import make_agent, make_env
+from mm_torch.build import make_agent, make_env, make_task
 from mm_torch.expert import Expert
 from mm_torch.pretraining import pretrain
-from sim.gait_targets import GaitTargets
-from tests.mm_torch.helpers import small_config, small_task
+from sim.gait_targets import GaitTargets, Stepping
+from sim.leg import Leg
+from tests.mm_torch.helpers import body, small_config, small_task
 
 STEPS = 80  # a body without excitation has left the walk after 57
 
@@ -43,6 +45,18 @@ def test_walks_where_a_body_at_rest_falls(task) -> None:
     assert (fallen > 0.5).all(), fallen
 
 
+def test_goes_on_walking() -> None:
+    """Three strides on, from two phases, nobody has left the reference."""
+    config = small_config("fullbody", "sim.nworld=2", "evaluation.max_steps=1000")
+    task = make_task(config, body("fullbody", config.fingers), 2, evaluation=True)
+    expert, both = Expert(task, "sigmoid"), torch.ones(2, dtype=torch.bool)
+    task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([2, 54]))
+    for _ in range(312):
+        outcome = task.step(expert(task.observe()))
+        assert not (outcome.terminated | outcome.truncated).any()
+    task.simulator.close()
+
+
 def test_some_worlds_get_what_all_would(task) -> None:
     expert = Expert(task, "sigmoid")
     task.place(torch.ones(2, dtype=torch.bool), torch.zeros(2, dtype=torch.long), torch.arange(2))
@@ -68,6 +82,43 @@ def test_feet_swing_in_turn_and_are_lifted(task) -> None:
     asked = np.array([targets.at(f, qpos[max(f - 1, 0)], qvel[max(f - 1, 0)]).qpos for f in frame])
     assert np.abs(asked[swing, knee] - qpos[swing, knee]).max() > 0.3
     np.testing.assert_allclose(asked[stance, knee], qpos[stance, knee], atol=1e-6)
+
+
+def test_the_next_foot_goes_where_the_body_is_going(task) -> None:
+    """Further ahead for a body that is ahead or fast, to the side for one that is beside."""
+    walker, library = task.simulator.embodiment, task.library
+    frame = torch.arange(120)
+    motion = library.frames(torch.zeros_like(frame), frame)
+    qpos, qvel = motion.qpos.double().numpy(), motion.qvel.double().numpy()
+    targets = GaitTargets(walker, qpos, qvel, np.zeros((len(qpos), walker.model.nu)), 100.0)
+    how = Stepping()
+    landing = np.flatnonzero(np.diff(targets.swing["left"].astype(int)) == -1)[0] + 1
+    late = int(landing) - 4  # the left foot is about to land
+    pelvis = np.zeros(9)
+    mujoco.mju_quat2Mat(pelvis, qpos[late - 1, 3:7])
+    ahead = np.append(-pelvis.reshape(3, 3)[:2, 1], 0.0)
+    left = np.array([-ahead[1], ahead[0], 0.0])
+
+    data, leg = mujoco.MjData(walker.model), Leg.of(walker, "left")
+
+    def asked(shift=0.0, speed=0.0, aside=0.0) -> np.ndarray:
+        """From hip to ankle, ahead and to the left, and the pelvis' height (m)."""
+        state = qpos[late - 1].copy(), qvel[late - 1].copy()
+        state[0][:3] += shift * ahead + aside * left
+        state[1][:3] += speed * ahead
+        data.qpos[:] = targets.at(late, *state).qpos
+        mujoco.mj_kinematics(walker.model, data)
+        vector = data.xpos[leg.bodies[2]] - data.xpos[leg.bodies[0]]
+        return np.array([ahead @ vector, left @ vector, data.qpos[2]])
+
+    on = asked()
+    assert asked(shift=0.3)[0] == pytest.approx(on[0] + 0.3 * how.ahead, abs=0.015)
+    assert asked(speed=0.2)[0] == pytest.approx(on[0] + 0.2 * how.faster, abs=0.015)
+    assert asked(speed=-0.2)[0] == pytest.approx(on[0] - 0.2 * how.faster, abs=0.015)
+    assert asked(aside=0.5)[1] == pytest.approx(on[1] + 0.5 * how.aside, abs=0.015)
+    # For a longer step the pelvis sinks, for a shorter one it stays.
+    assert asked(speed=0.4)[2] < on[2] - 0.01
+    assert asked(speed=-0.4)[2] == pytest.approx(qpos[late, 2])
 
 
 def test_a_policy_learns_from_it(task) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.gait_targets import _runs, _share
+from sim.gait_targets import _landing, _runs, _share
 
 
 def test_runs_of_true() -> None:
@@ -24,3 +24,8 @@ def test_the_next_swing_cuts_a_fading_correction_short() -> None:
     off = np.array([1, 1, 0, 1, 1, 1], bool)
     share = _share(off, blend=1, release=3)
     assert share.tolist() == [1.0, 1.0, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_every_frame_of_a_swing_knows_its_ends() -> None:
+    off = np.array([0, 1, 1, 0, 1, 1], bool)
+    assert _landing(off).tolist() == [[-1, -1], [1, 3], [1, 3], [-1, -1], [4, 5], [4, 5]]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sim.activation_filter import ActivationFilter
-from sim.computed_muscle_control import bounded_ridge
+from sim.computed_muscle_control import _root, bounded_ridge
 from sim.embodiment import Embodiment
 from sim.simulator import SimOptions, apply_options
 from sim.step_model import StepModel
@@ -123,3 +123,28 @@ def test_bounded_ridge_meets_its_optimality_conditions() -> None:
         assert (slope[x == low] >= -1e-9).all() and (slope[x == high] <= 1e-9).all()
         assert (x >= low).all() and (x <= high).all()
         assert effort > 1e-2 or (~inside).any(), "no bound was met: the case shows nothing"
+
+
+def test_bounded_ridge_ends_the_same_wherever_it_starts() -> None:
+    rng = np.random.default_rng(1)
+    matrix, target = rng.standard_normal((7, 30)), 5 * rng.standard_normal(7)
+    center, low, high = rng.uniform(0, 1, 30), np.full(30, -0.1), np.full(30, 0.6)
+    x = bounded_ridge(matrix, target, center, low, high, 1.0)
+    for _ in range(5):
+        start = 20 * rng.standard_normal(7)
+        other = bounded_ridge(matrix, target, center, low, high, 1.0, start)
+        np.testing.assert_allclose(other, x, atol=1e-6)
+
+
+def test_the_lowest_point_along_a_move() -> None:
+    """Where start + rise t + effort pace . (clip(free + t pace) - clip(free)) is zero."""
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        free, pace = rng.standard_normal(9), rng.standard_normal(9)
+        pace[0] = 0.0
+        low, high = np.full(9, -0.5), np.full(9, 0.5)
+        start, rise, effort = -rng.uniform(0.1, 9), rng.uniform(0.1, 1), rng.uniform(0.1, 5)
+        part = _root(start, rise, free, pace, low, high, effort)
+        moved = np.clip(free + part * pace, low, high) - np.clip(free, low, high)
+        assert part > 0
+        assert abs(start + rise * part + effort * pace @ moved) < 1e-9
