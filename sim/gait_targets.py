@@ -21,6 +21,7 @@ from sim.embodiment import Embodiment
 from sim.leg import Leg
 
 _CLEAR = 0.004  # m, from which a foot is off the ground
+_FAST = 0.8  # m/s, with which no foot moves that bears weight
 _SHORT = 0.12  # s, of a phase off the ground that is not a step
 _BLEND = 0.15  # s, over which a step's correction sets in
 _SHARES = {"hip_flexion": 0.5, "knee_angle": 1.0, "ankle_angle": 0.5}  # of the lift
@@ -89,7 +90,7 @@ class GaitTargets:
         self._couplings = embodiment.couplings
         self._data = mujoco.MjData(self._model)
         self._original = qpos
-        self.swing = _swing(embodiment, qpos, round(_SHORT * fps))
+        self.swing = _swing(embodiment, qpos, fps, round(_SHORT * fps))
         names = list(embodiment.independent_joints)
         columns = {name: embodiment.independent_qpos[i] for i, name in enumerate(names)}
         self._qpos = _lifted(embodiment, columns, qpos, self.swing, self._stepping.lift)
@@ -196,21 +197,31 @@ def _heading(qpos: np.ndarray) -> np.ndarray:
     return forward / max(np.linalg.norm(forward), 1e-9)
 
 
-def _swing(embodiment: Embodiment, qpos: np.ndarray, short: int) -> dict[str, np.ndarray]:
-    """Whether each foot is off the ground, (T,) bool, in runs that are not short."""
+def _swing(
+    embodiment: Embodiment, qpos: np.ndarray, fps: float, short: int
+) -> dict[str, np.ndarray]:
+    """Whether each foot is off the ground, or moves as if it were, (T,) bool, in no short runs.
+
+    A captured foot may graze the ground in mid-swing: its lowest part is fast then.
+    """
     model, floor = embodiment.model, embodiment.floor_geom
     data = mujoco.MjData(model)
-    gap = {foot: np.zeros(len(qpos)) for foot in embodiment.foot_geoms}
-    for frame, pose in enumerate(qpos):
-        data.qpos[:] = pose
-        mujoco.mj_kinematics(model, data)
-        for foot, geoms in embodiment.foot_geoms.items():
-            gap[foot][frame] = min(
+    gap, speed = {}, {}
+    for foot, geoms in embodiment.foot_geoms.items():
+        gaps, places = np.zeros((len(qpos), len(geoms))), np.zeros((len(qpos), len(geoms), 2))
+        for frame, pose in enumerate(qpos):
+            data.qpos[:] = pose
+            mujoco.mj_kinematics(model, data)
+            places[frame] = data.geom_xpos[geoms, :2]
+            gaps[frame] = [
                 mujoco.mj_geomDistance(model, data, floor, int(geom), 0.5, None) for geom in geoms
-            )
+            ]
+        gap[foot] = gaps.min(1)
+        velocity = np.gradient(places, 1 / fps, axis=0)[np.arange(len(qpos)), gaps.argmin(1)]
+        speed[foot] = np.linalg.norm(velocity, axis=-1)
     swing = {}
     for foot, values in gap.items():
-        off = values > _CLEAR
+        off = (values > _CLEAR) | (speed[foot] > _FAST)
         for start, end in _runs(off):
             if end - start < short:
                 off[start:end] = False
