@@ -1,13 +1,13 @@
 """How long bodies walk: seconds before a termination from evenly spaced phases of a stride.
 
-    python -m benchmarks.walking checkpoints=FILE[,FILE] [phases=20] [stride=104] [json=FILE]
-                                 [settings="key=value;..."] [expert=true]
+    python -m benchmarks.walking checkpoints=FILE[,FILE] [phases=20] [stride=104] [first=0]
+                                 [json=FILE] [settings="key=value;..."] [expert=true]
 
 Every policy starts from the reference's own states and activations, at `phases` frames spread over
-the first `stride` frames of the first clip (104 frames are a stride of the demo walk), and plays to
-a termination of the evaluation rules, or to the clip's end. Beside the policies: the first one's
-networks untrained, no excitation at all, and with expert=true computed muscle control, which needs
-no training.
+`stride` frames from `first` on of the first clip (104 frames are a stride of the demo walk), and
+plays to a termination of the evaluation rules, or to the clip's end. Beside the policies: the first
+one's networks untrained, no excitation at all, and with expert=true computed muscle control, which
+needs no training.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ class Settings:
     checkpoints: str = ""
     phases: int = 20
     stride: int = 104
+    first: int = 0
     settings: str = ""
     expert: bool = False
     json: str = ""
 
 
 def seconds(
-    loaded: LoadedPolicy, policy: Callable[[Tensor], Tensor], phases: int, stride: int
+    loaded: LoadedPolicy, policy: Callable[[Tensor], Tensor], settings: Settings
 ) -> tuple[list[float], int]:
     """Seconds (phases,) that each start was walked, and how many starts ended in a termination."""
     task = loaded.task
-    frame = torch.arange(phases) * stride // phases
+    frame = settings.first + torch.arange(settings.phases) * settings.stride // settings.phases
     steps, failed = survival_steps(task, policy, torch.zeros_like(frame), frame)
     return [float(n) * task.simulator.control_dt for n in steps], int(failed.sum())
 
@@ -76,7 +77,7 @@ def main(arguments: list[str]) -> int:
         expert = Expert(first.task, first.config.action.mapping)
         policies.append(("computed muscle control", first, expert))
     for name, loaded, policy in policies:
-        walked, failed = seconds(loaded, policy, settings.phases, settings.stride)
+        walked, failed = seconds(loaded, policy, settings)
         stride = settings.stride * loaded.task.simulator.control_dt
         quartiles = statistics.quantiles(walked, n=4)
         rows.append([

@@ -110,7 +110,7 @@ class ComputedMuscleControl:
         """Return the excitations (nu,) of the control step that starts at `data`.
 
         Args:
-            data: a state; it is forwarded, its state and controls stay.
+            data: a state; it and its controls stay what they are.
             target: where it should be one control step on.
         """
         act = data.act.copy()
@@ -133,13 +133,13 @@ class ComputedMuscleControl:
         residual = None
         for _ in range(_LETTING_GO):
             step = self._step.step(dropped)
-            matrix = step.gain[self._free] * weight[:, None]
+            matrix = step.gain_of(self._free) * weight[:, None]
             rest = (wanted - step.drift[self._free]) * weight + matrix @ act
             reached = bounded_ridge(
                 matrix, rest, target.act, lowest, highest, self.gains.effort, residual
             )
             residual = matrix @ reached - rest
-            force = self._step.constraint_force(step.drift + step.gain @ (reached - act))
+            force = self._step.constraint_force(step.change(reached - act))
             pulling = contact & ~dropped & (force < -_PULL)
             if not pulling.any():
                 break

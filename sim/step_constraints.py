@@ -62,12 +62,22 @@ class Anticipation:
         self._model.geom_margin[geoms] = near
         self._data = mujoco.MjData(self._model)
 
-    def __call__(self, data: mujoco.MjData) -> Constraints:
-        """Return couplings, violated limits, and contacts that are closed or near, at `data`."""
+    def __call__(self, data: mujoco.MjData) -> tuple[mujoco.MjData, Constraints]:
+        """List couplings, violated limits, and contacts that are closed or near.
+
+        Args:
+            data: a state, which is left as it is.
+
+        Returns:
+            The state with all that follows from it but accelerations and constraint forces, and
+            its constraints. The first is overwritten by the next call.
+        """
         model, own = self._model, self._data
         own.qpos[:], own.qvel[:], own.act[:] = data.qpos, data.qvel, data.act
         mujoco.mj_fwdPosition(model, own)
         mujoco.mj_fwdVelocity(model, own)
+        mujoco.mj_fwdActuation(model, own)
+        mujoco.mj_fwdAcceleration(model, own)
         kinds = mujoco.mjtConstraint
         limit = (own.efc_type == int(kinds.mjCNSTR_LIMIT_JOINT)) | (
             own.efc_type == int(kinds.mjCNSTR_LIMIT_TENDON)
@@ -78,7 +88,7 @@ class Anticipation:
         depth = np.minimum(own.efc_pos[rows] - self._margin[found.geoms].max(1), 0.0)
         closing = -found.damper * (found.jacobian @ own.qvel) - found.spring * depth
         found.reference[found.contact] = closing[found.contact]
-        return found
+        return own, found
 
 
 def _read(model: mujoco.MjModel, data: mujoco.MjData, rows: np.ndarray) -> Constraints:

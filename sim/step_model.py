@@ -29,12 +29,32 @@ class Step:
     """Velocity change per second of one control step, `drift + gain @ (activation - act)`.
 
     Attributes:
-        drift: (nv,) with activations as they are (1/s of qvel).
-        gain: (nv, nu) for each unit of activation, throughout the step, above the present one.
+        compliance: (nv, nv) such a change for each unit of generalised force.
+        force: (nv,) generalised force with activations as they are.
+        muscle: (nv, nu) the same for each unit of activation, throughout the step, above those.
     """
 
-    drift: np.ndarray
-    gain: np.ndarray
+    compliance: np.ndarray
+    force: np.ndarray
+    muscle: np.ndarray
+
+    @property
+    def drift(self) -> np.ndarray:
+        """(nv,) with activations as they are (1/s of qvel)."""
+        return self.compliance @ self.force
+
+    @property
+    def gain(self) -> np.ndarray:
+        """(nv, nu) for each unit of activation above the present one."""
+        return self.gain_of(slice(None))
+
+    def gain_of(self, dofs: np.ndarray | slice) -> np.ndarray:
+        """Return some rows of the gain."""
+        return self.compliance[dofs] @ self.muscle
+
+    def change(self, more: np.ndarray) -> np.ndarray:
+        """Return the change (nv,) with activations above the present ones by (nu,)."""
+        return self.compliance @ (self.force + self.muscle @ more)
 
 
 class StepModel:
@@ -72,9 +92,13 @@ class StepModel:
         self._anticipate = Anticipation(model, soles, near) if anticipates else None
 
     def read(self, data: mujoco.MjData) -> None:
-        """Take up a state; `data` is forwarded and its activations are left as they were."""
+        """Take up a state, which stays what it is; without anticipation `data` is forwarded."""
         model, h = self.model, self._h
-        mujoco.mj_forward(model, data)
+        if self._anticipate is None:
+            mujoco.mj_forward(model, data)
+            self.rows, constraints = acting(model, data)
+        else:
+            data, constraints = self._anticipate(data)
         mujoco.mj_fullM(model, data, self._mass)
         moment = np.zeros((model.nu, model.nv))
         mujoco.mju_sparse2dense(
@@ -88,10 +112,6 @@ class StepModel:
         self._inertia = self._mass + h * damp + 0.5 * h * h * stiff
         self._force = data.qfrc_smooth - 0.5 * h * stiff @ data.qvel
         self._muscle = (moment * gain[:, None]).T
-        if self._anticipate is None:
-            self.rows, constraints = acting(model, data)
-        else:
-            constraints = self._anticipate(data)
         self.constraints: Constraints = constraints
         damper, spring = constraints.damper, constraints.spring
         self._grip = 1.0 + h * damper + 0.5 * h * h * spring
@@ -112,8 +132,7 @@ class StepModel:
         jacobian, weight = self.constraints.jacobian[keep], self.constraints.weight[keep]
         matrix = self._inertia + (jacobian.T * (weight * self._grip[keep])) @ jacobian
         force = self._force + jacobian.T @ (weight * self._pull[keep])
-        solution = np.linalg.solve(matrix, np.column_stack((force, self._muscle)))
-        return Step(solution[:, 0], solution[:, 1:])
+        return Step(np.linalg.inv(matrix), force, self._muscle)
 
     def constraint_force(self, acceleration: np.ndarray) -> np.ndarray:
         """Return the force (n,) of each constraint in a step, were it to hold on.

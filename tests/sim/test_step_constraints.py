@@ -49,15 +49,14 @@ def test_a_raised_sole_is_listed_before_it_lands(
     data = _state(model, pose, raised=0.015, fall=0.5)
     _, now = acting(model, data)
     assert not np.isin(now.geoms, _soles(fullbody)).any()
-    found = anticipate(data)
+    _, found = anticipate(data)
     of_soles = np.isin(found.geoms, _soles(fullbody)).any(1)
     assert of_soles.any()
     assert found.contact[of_soles].all()
     # It is not pulled down to the ground, and braked by as much as it falls.
     np.testing.assert_allclose(found.reference[of_soles], (found.damper * 0.5)[of_soles], rtol=0.2)
-    assert not np.isin(
-        anticipate(_state(model, pose, raised=0.2, fall=0.0)).geoms, _soles(fullbody)
-    ).any()
+    _, high = anticipate(_state(model, pose, raised=0.2, fall=0.0))
+    assert not np.isin(high.geoms, _soles(fullbody)).any()
 
 
 def test_closed_contacts_are_mujocos(
@@ -65,7 +64,7 @@ def test_closed_contacts_are_mujocos(
 ) -> None:
     data = _state(model, pose, raised=-0.004, fall=0.1)
     rows, now = acting(model, data)
-    found = Anticipation(model, _soles(fullbody), NEAR)(data)
+    _, found = Anticipation(model, _soles(fullbody), NEAR)(data)
     pressed = np.flatnonzero(np.isin(now.geoms, _soles(fullbody)).any(1))
     assert len(pressed) >= 4 and (data.efc_force[rows][pressed] > 0).all()
     for row in pressed:
@@ -81,14 +80,14 @@ def test_couplings_are_listed_and_limits_where_they_are_met(
     fullbody: Embodiment, model: mujoco.MjModel, pose: np.ndarray
 ) -> None:
     anticipate = Anticipation(model, _soles(fullbody), NEAR)
-    within = anticipate(_state(model, pose, raised=0.2, fall=0.0))
+    _, within = anticipate(_state(model, pose, raised=0.2, fall=0.0))
     count = len(fullbody.dependent_joints)
     assert len(within.contact) >= count
     joint = model.joint("knee_angle_l")
     beyond = pose.copy()
     beyond[joint.qposadr[0]] = joint.range[1] + 0.05
     beyond = fullbody.couplings.complete_qpos(beyond)
-    more = anticipate(_state(model, beyond, raised=0.2, fall=0.0))
+    _, more = anticipate(_state(model, beyond, raised=0.2, fall=0.0))
     row = np.zeros(model.nv)
     row[joint.dofadr[0]] = 1.0
     assert (np.abs(np.abs(more.jacobian) - row).max(1) < 1e-12).any()
@@ -100,6 +99,7 @@ def test_the_state_is_left_alone(
 ) -> None:
     data = _state(model, pose, raised=0.0, fall=0.2)
     before, margins = data.efc_force.copy(), model.geom_margin.copy()
-    Anticipation(model, _soles(fullbody), NEAR)(data)
+    copied, _ = Anticipation(model, _soles(fullbody), NEAR)(data)
+    np.testing.assert_allclose(copied.qfrc_smooth, data.qfrc_smooth, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(data.efc_force, before)
     np.testing.assert_array_equal(model.geom_margin, margins)
