@@ -36,6 +36,7 @@ def pretrain(
     mapping: str,
     seed: int,
     report: Callable[[str], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> tuple[int, float]:
     """Train the actor and its normaliser, in place, by rounds of acting and regression.
 
@@ -46,6 +47,7 @@ def pretrain(
         mapping: from action to excitation, a key of `INVERSES`.
         seed: of noise and minibatches.
         report: told of every round in a line.
+        stop: asked before every control step; the lesson ends there, its last round unlearnt.
 
     Returns:
         The control steps simulated, over all worlds, and the root mean square error of the
@@ -73,12 +75,15 @@ def pretrain(
     optimizer = torch.optim.Adam(policy.actor.parameters(), lr=config.lr)
     seen: list[Tensor] = []
     shown: list[Tensor] = []
-    error = torch.zeros((), device=device)
+    error, steps = torch.zeros((), device=device), 0
     for round_ in range(config.rounds):
         leads, visited = round_ < config.led_rounds, []
         obs = env.reset()
         with torch.no_grad():
             for step in range(config.steps):
+                if stop is not None and stop():
+                    return steps * env.num_envs, float(error.sqrt())
+                steps += 1
                 visited.append(obs.nan_to_num(0.0, 0.0, 0.0))
                 excitation = act.excitation(obs)
                 if leads or step % config.every == 0:
@@ -109,4 +114,4 @@ def pretrain(
                 f"pretraining: round {round_ + 1} of {config.rounds}, {len(inputs):,} states, "
                 f"excitations off by {float(error.sqrt()):.3f}"
             )
-    return config.rounds * config.steps * env.num_envs, float(error.sqrt())
+    return steps * env.num_envs, float(error.sqrt())

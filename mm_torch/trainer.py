@@ -104,7 +104,8 @@ class Trainer:
     def train(self, iterations: int | None = None) -> bool:
         """Train to the end (or for `iterations` more); return whether it was interrupted.
 
-        Ctrl-C and SIGTERM finish the iteration, save and return; a second Ctrl-C stops at once.
+        Ctrl-C and SIGTERM finish the iteration (a first lesson ends where it is), save and return;
+        a second Ctrl-C stops at once.
         """
         config = self.config.run
         (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -175,7 +176,7 @@ class Trainer:
         config, start = self.config, time.perf_counter()
         self._pretraining_steps, error = pretrain(
             self.agent.learner, self.env, config.pretraining, config.action.mapping, config.seed,
-            report,
+            report, lambda: self._stop,
         )  # fmt: skip
         self.agent.adopt(self.agent.learner)
         self._obs = self.env.reset()
@@ -189,7 +190,8 @@ class Trainer:
         log.message(
             f"pretraining: {self._pretraining_steps:,} steps, excitations off by {error:.3f}"
         )
-        self._evaluate(log, "pretrained")
+        if not self._stop:
+            self._evaluate(log, "pretrained")
 
     def _iterate(self) -> dict[str, float]:
         start, progress = time.perf_counter(), self.progress

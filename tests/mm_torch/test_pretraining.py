@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,28 @@ def test_policy_learns_the_reference_activations(agent: tuple[str, ...], tmp_pat
     assert summarize(evaluate(task, policy))["return_per_step"] > untrained
     assert trainer.steps == 2 * 10 * 4
     trainer.close()
+
+
+def test_a_lesson_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends at the step that the signal came at; what it taught is saved and can be resumed."""
+    trainer = Trainer(small_config("bimanual", *LESSON), tmp_path)
+    step, done = trainer.env.step, []
+
+    def interrupted(action: torch.Tensor) -> object:
+        done.append(1)
+        if len(done) == 14:  # in the second of two rounds of ten
+            signal.raise_signal(signal.SIGTERM)
+        return step(action)
+
+    monkeypatch.setattr(trainer.env, "step", interrupted)
+    assert trainer.train() is True
+    assert len(done) == 14 and trainer.steps == 14 * 4
+    trainer.close()
+    content = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    resumed = Trainer(trainer.config, tmp_path, content)
+    assert resumed.train() is False
+    assert resumed.steps == 14 * 4 + 64
+    resumed.close()
 
 
 def test_a_run_with_a_lesson_resumes_exactly(tmp_path: Path) -> None:
