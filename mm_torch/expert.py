@@ -20,7 +20,7 @@ from sim.simulator import apply_options
 class Expert:
     """Follows the reference of an imitation task by computed muscle control.
 
-    Bodies are taken one after another on the CPU (of the full body about 150 a second on one core),
+    Bodies are taken one after another on the CPU (of the full body about 130 a second on one core),
     each as its nominal model: what is randomised it does not know.
     """
 

@@ -8,7 +8,7 @@ looked at. Two teachers are there to choose from:
   the body on the reference for a few tenths of a second, open loop: the policy need not find out
   which muscles carry which joint, but has yet to learn to correct.
 - muscle_control: computed muscle control (:mod:`mm_torch.expert`), which looks at the body and
-  corrects, balance included; for bodies that walk. Some 150 states a second and core.
+  corrects, balance included; for bodies that walk. Some 130 states a second and core.
 """
 
 from __future__ import annotations
