@@ -79,7 +79,9 @@ def test_feet_swing_in_turn_and_are_lifted(task) -> None:
     knee = body.model.joint("knee_angle_l").qposadr[0]
     swing, stance = np.flatnonzero(left), np.flatnonzero(~left)
     # On its motion a body is asked for the motion, but for the knee of the swinging leg.
-    asked = np.array([targets.at(f, qpos[max(f - 1, 0)], qvel[max(f - 1, 0)]).qpos for f in frame])
+    asked = np.array(
+        [targets.at(f, qpos[max(f - 1, 0)], qvel[max(f - 1, 0)]).qpos for f in frame.tolist()]
+    )
     assert np.abs(asked[swing, knee] - qpos[swing, knee]).max() > 0.3
     np.testing.assert_allclose(asked[stance, knee], qpos[stance, knee], atol=1e-6)
 
