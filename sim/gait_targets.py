@@ -24,8 +24,7 @@ _CLEAR = 0.004  # m, from which a foot is off the ground
 _FAST = 0.8  # m/s, with which no foot moves that bears weight
 _SHORT = 0.12  # s, of a phase off the ground that is not a step
 _BLEND = 0.15  # s, over which a step's correction sets in
-_SHARES = {"hip_flexion": 0.5, "knee_angle": 1.0, "ankle_angle": 0.5}  # of the lift
-_SUFFIXES = {"left": "_l", "right": "_r"}
+_SHARES = 0.5, 1.0, 0.5  # of the lift: hip, knee, ankle
 
 
 @dataclass(frozen=True)
@@ -91,14 +90,12 @@ class GaitTargets:
         self._data = mujoco.MjData(self._model)
         self._original = qpos
         self.swing = _swing(embodiment, qpos, fps, round(_SHORT * fps))
-        names = list(embodiment.independent_joints)
-        columns = {name: embodiment.independent_qpos[i] for i, name in enumerate(names)}
-        self._qpos = _lifted(embodiment, columns, qpos, self.swing, self._stepping.lift)
+        self._legs = {foot: Leg.of(embodiment, foot) for foot in self.swing}
+        self._qpos = _lifted(embodiment, self._legs, qpos, self.swing, self._stepping.lift)
         self._qvel = _velocities(self._model, self._qpos, fps)
         if not any(off.any() for off in self.swing.values()):
             self._qvel = qvel
         self._qacc = np.gradient(self._qvel, 1.0 / fps, axis=0)
-        self._legs = {foot: Leg.of(embodiment, foot) for foot in self.swing}
         self._reach = {foot: self._vectors(leg) for foot, leg in self._legs.items()}
         balance = [self._centre(*state) for state in zip(qpos, qvel, strict=True)]
         self._balance = _Balance(*(np.array(part) for part in zip(*balance, strict=True)))
@@ -237,7 +234,7 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
 
 def _lifted(
     embodiment: Embodiment,
-    columns: dict[str, int],
+    legs: dict[str, Leg],
     qpos: np.ndarray,
     swing: dict[str, np.ndarray],
     lift: float,
@@ -248,8 +245,9 @@ def _lifted(
         bump = np.zeros(len(qpos))
         for start, end in _runs(off):
             bump[start:end] = np.sin(np.pi * (np.arange(end - start) + 0.5) / (end - start)) ** 2
-        for joint, share in _SHARES.items():
-            lifted[:, columns[joint + _SUFFIXES[foot]]] += lift * share * bump
+        leg = legs[foot]
+        for column, share in zip((leg.hip, leg.knee, leg.ankle), _SHARES, strict=True):
+            lifted[:, column] += lift * share * bump
     return np.stack([embodiment.couplings.complete_qpos(pose) for pose in lifted])
 
 

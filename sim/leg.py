@@ -20,7 +20,6 @@ class Leg:
         side: "left" or "right".
         hip, knee, ankle, adduction: columns in qpos of its flexions and of the hip's adduction.
         bodies: ids of femur, tibia and talus.
-        foot: id of the heel's body.
         thigh, shank: lengths of the rods (m), at rest.
     """
 
@@ -30,7 +29,6 @@ class Leg:
     ankle: int
     adduction: int
     bodies: tuple[int, int, int]
-    foot: int
     thigh: float
     shank: float
 
@@ -47,7 +45,7 @@ class Leg:
         mujoco.mj_kinematics(model, data)
         at_hip, at_knee, at_ankle = data.xpos[list(bodies)]
         return cls(
-            side, hip, knee, ankle, adduction, bodies, int(model.body(f"calcn{suffix}").id),
+            side, hip, knee, ankle, adduction, bodies,
             float(np.linalg.norm(at_knee - at_hip)), float(np.linalg.norm(at_ankle - at_knee)),
         )  # fmt: skip
 

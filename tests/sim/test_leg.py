@@ -25,8 +25,11 @@ def _look(body: Embodiment, leg: Leg, pose: np.ndarray) -> tuple[np.ndarray, flo
     data.qpos[:] = body.couplings.complete_qpos(pose)
     mujoco.mj_kinematics(body.model, data)
     pelvis = data.xmat[body.model.body("pelvis").id].reshape(3, 3)
-    forward = data.xpos[body.model.body("toes" + ("_l", "_r")[leg.side == "right"]).id]
-    forward = forward - data.xpos[leg.foot]
+    heel, toes = (
+        data.xpos[body.model.body(part + ("_l", "_r")[leg.side == "right"]).id]
+        for part in ("calcn", "toes")
+    )
+    forward = toes - heel
     ahead = -pelvis[:2, 1] / np.linalg.norm(pelvis[:2, 1])
     axes = np.array([ahead, [-ahead[1], ahead[0]]])
     vector = data.xpos[leg.bodies[2]] - data.xpos[leg.bodies[0]]
