@@ -85,15 +85,25 @@ class ResidualBlock(nn.Module):
 
 
 class MLP(nn.Module):
-    """Hidden blocks (``body``) and a linear ``head``: (..., input_dim) to (..., output_dim)."""
+    """Hidden blocks (``body``) and a linear ``head``: (..., input_dim) to (..., output_dim).
 
-    def __init__(self, blocks: Sequence[PlainBlock | ResidualBlock], head: nn.Linear) -> None:
+    With ``direct`` a linear map of the input is added to the output.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[PlainBlock | ResidualBlock],
+        head: nn.Linear,
+        direct: nn.Linear | None = None,
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(*blocks)
         self.head = head
+        self.direct = direct
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x))
+        output = self.head(self.body(x))
+        return output if self.direct is None else output + self.direct(x)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Weights that map hidden to hidden features: neither the first layer's nor the head's."""
@@ -110,14 +120,16 @@ def build_mlp(
     residual: Residual = "none",
     activation: Activation = "silu",
     output_gain: float = 0.01,
+    direct: bool = False,
     generator: torch.Generator | None = None,
 ) -> MLP:
     """Build an MLP with the given hidden widths and no output activation.
 
     With ``residual`` "fixed" or "gated", consecutive pairs of widths form one residual block each
     and an odd last width is a plain block. Weights are orthogonal (Saxe et al. 2014) with gain
-    sqrt(2) in hidden layers and ``output_gain`` in the head; biases are zero. ``generator``
-    (of the CPU) makes them reproducible.
+    sqrt(2) in hidden layers and ``output_gain`` in the head; biases are zero. ``direct`` adds a
+    linear path from input to output, zero at first. ``generator`` (of the CPU) makes them
+    reproducible.
 
     Raises:
         ValueError: for a width below one, no hidden layer, or an unknown option.
@@ -139,4 +151,9 @@ def build_mlp(
                 gated = residual == "gated"
                 blocks.append(ResidualBlock(fan_in, (inner, width), activation, gated, generator))
         fan_in = width
-    return MLP(blocks, _linear(fan_in, output_dim, output_gain, generator))
+    head = _linear(fan_in, output_dim, output_gain, generator)
+    if not direct:
+        return MLP(blocks, head)
+    path = nn.Linear(input_dim, output_dim, bias=False)
+    nn.init.zeros_(path.weight)
+    return MLP(blocks, head, path)

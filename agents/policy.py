@@ -70,6 +70,7 @@ class ActorCritic(nn.Module):
         critic_hidden: Sequence[int] | None = None,
         residual: Residual = "none",
         activation: Activation = "silu",
+        direct: bool = False,
         init_mean: float = 0.0,
         init_std: float = 1.0,
         min_std: float = 0.01,
@@ -81,6 +82,7 @@ class ActorCritic(nn.Module):
 
         Args:
             critic_hidden: widths of the critic; those of the actor if None.
+            direct: add a linear path from observation to action to the actor.
             init_mean: the action at first, in every dimension and nearly every state. Muscles
                 want one that means a low excitation.
             init_std: the standard deviation at first, strictly between ``min_std`` and
@@ -98,6 +100,7 @@ class ActorCritic(nn.Module):
             action_dim,
             residual=residual,
             activation=activation,
+            direct=direct,
             generator=generator,
         )
         nn.init.constant_(self.actor.head.bias, init_mean)

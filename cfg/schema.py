@@ -178,6 +178,7 @@ class NetworkConfig:
     actor_hidden: list[int] = opt([256, 256], "hidden widths of the policy")
     critic_hidden: list[int] = opt([256, 256], "hidden widths of the value function")
     residual: str = opt("none", "residual blocks: none, fixed or gated")
+    direct: bool = opt(False, "add a linear path from observation to action to the policy")
     init_mean: float = opt(0.0, "initial mean of the raw action")
     init_std: float = opt(1.0, "initial standard deviation of the raw action")
     min_std: float = opt(0.01, "lower bound of the standard deviation")
@@ -271,6 +272,7 @@ class PretrainingConfig:
     led_rounds: int = opt(0, "first rounds in which the teacher acts in the policy's place")
     steps: int = opt(20, "control steps a world in each round")
     every: int = opt(1, "ask the teacher at every so many of the policy's control steps")
+    mirror: bool = opt(False, "learn from the mirror image of every state as well")
     updates: int = opt(100, "updates of the policy in each round")
     batch: int = opt(512, "states of an update")
     lr: float = opt(1e-3, "learning rate")
@@ -320,6 +322,13 @@ class WorldModelConfig:
         "first start, then faster",
     )
     health_interval: int = opt(5, "iterations between measurements of the model's errors")
+    probe_interval: int = opt(
+        0,
+        "iterations between probes of whether the model can be exploited, in which some worlds are "
+        "excited as the model likes best; 0 = none",
+    )
+    probe_worlds: int = opt(8, "worlds of a probe")
+    probe_updates: int = opt(20, "updates of their excitations")
 
 
 @dataclass

@@ -42,13 +42,19 @@ class MeanExcitation:
     the mean action, as MuscleMimic does.
     """
 
-    def __init__(self, policy: ActorCritic, mapping: str) -> None:
-        """Args: ``mapping`` a key of `MAPPINGS`, as the policy was trained with."""
+    def __init__(self, policy: ActorCritic, mapping: str, nodes: int = 15) -> None:
+        """Prepare for a policy.
+
+        Args:
+            policy: any.
+            mapping: a key of `MAPPINGS`, as the policy was trained with.
+            nodes: values of the Gaussian that the mean is taken over.
+        """
         self._policy, self._mapping = policy, mapping
         # Gauss-Hermite nodes for the mean over a standard normal variable.
-        nodes, weights = np.polynomial.hermite_e.hermegauss(15)
+        points, weights = np.polynomial.hermite_e.hermegauss(nodes)
         device = next(policy.parameters()).device
-        self._nodes = torch.tensor(nodes, dtype=torch.float32, device=device)
+        self._nodes = torch.tensor(points, dtype=torch.float32, device=device)
         self._weights = torch.tensor(weights / weights.sum(), dtype=torch.float32, device=device)
 
     def __call__(self, obs: Tensor) -> Tensor:

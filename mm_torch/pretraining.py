@@ -24,9 +24,13 @@ from cfg.schema import PretrainingConfig
 from mm_torch.action import INVERSES, MeanExcitation
 from mm_torch.env import ImitationEnv
 from mm_torch.expert import Expert
+from mm_torch.mirrored_task import MirroredTask
 
 # Excitation noise while acting: states around those that the policy comes to.
 _NOISE = 0.05
+# Of the mean over the policy's own noise: fewer than a policy is played with, which saves a quarter
+# of an update's time.
+_NODES = 5
 
 
 def pretrain(
@@ -70,8 +74,9 @@ def pretrain(
         )
     device = env.device
     generator = torch.Generator(device).manual_seed(seed)
-    act, invert = MeanExcitation(policy, mapping), INVERSES[mapping]
+    act, invert = MeanExcitation(policy, mapping, _NODES), INVERSES[mapping]
     expert = Expert(task, mapping) if config.teacher == "muscle_control" else None
+    mirrored = MirroredTask(task) if config.mirror else None
     optimizer = torch.optim.Adam(policy.actor.parameters(), lr=config.lr)
     seen: list[Tensor] = []
     shown: list[Tensor] = []
@@ -93,6 +98,9 @@ def pretrain(
                         label = task.library.activations(task.clip, task.next_frame)
                     seen.append(visited[-1])
                     shown.append(label)
+                    if mirrored is not None:
+                        seen.append(mirrored.observe().nan_to_num(0.0, 0.0, 0.0))
+                        shown.append(mirrored.muscles(label))
                     excitation = label if leads else excitation
                 noise = torch.randn(excitation.shape, generator=generator, device=device)
                 action = invert((excitation + _NOISE * noise).clamp(0.0, 1.0))

@@ -25,6 +25,7 @@ from agents.world_model.config import WorldModelConfig
 from agents.world_model.dynamics import DynamicsModel
 from agents.world_model.health import examine, last_starts, study_fresh_steps
 from agents.world_model.interface import ImaginedTask, Physics
+from agents.world_model.probe import Probe, climb, report
 from agents.world_model.replay import Replay
 from agents.world_model.updates import Updates
 
@@ -107,14 +108,15 @@ class WorldModelAgent:
 
         Returns the observations seen (T, N, obs_dim), the next one and statistics (those of PPO).
         """
+        probe = self._probe()
         if not self._overlap:
-            return self._act(env, obs)
+            return self._act(env, obs, probe)
         self._acting.load_state_dict(self.policy.state_dict())
         if not self.replay.filled:
-            return self._act(env, obs)
+            return self._act(env, obs, probe)
         with ThreadPoolExecutor(1) as second:
             learning = second.submit(self._learn)
-            collected = self._act(env, obs, keep=(rows := []))
+            collected = self._act(env, obs, probe, keep=(rows := []))
             self._learned = learning.result()
         for row in rows:
             self.replay.add(*row)
@@ -140,13 +142,24 @@ class WorldModelAgent:
 
     @torch.no_grad()
     def _act(
-        self, env: VecEnv, obs: Tensor, keep: list[tuple[Any, ...]] | None = None
+        self,
+        env: VecEnv,
+        obs: Tensor,
+        probe: Probe | None,
+        keep: list[tuple[Any, ...]] | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, float]]:
         """Take ``num_steps`` steps; rows go to ``keep`` if given, else to the replay."""
         metrics, seen = Metrics(self.device), []
-        for _ in range(self.config.num_steps):
+        rewards: list[Tensor] = []
+        going_on = [torch.ones(self.num_envs, device=self.device)]
+        for step in range(self.config.num_steps):
             state, goal, last = self.task.snapshot()
             mean = self._excite(self._acting.mean_action(obs))
+            if probe is not None and step < len(probe.excitation):
+                # Worlds whose episode has ended since follow the policy again.
+                worlds = probe.excitation.shape[1]
+                still = going_on[-1][:worlds].unsqueeze(1) > 0
+                mean[:worlds] = torch.where(still, probe.excitation[step], mean[:worlds])
             noise = self.config.noise * self.noise.sample(self.generator)
             excitation = (mean + noise).clamp(0.0, 1.0)
             result = env.step(self._unexcite(excitation))
@@ -163,9 +176,15 @@ class WorldModelAgent:
             metrics.add("excitation", excitation)
             self.episodes.update(result.reward, done, metrics)
             self.noise.restart(done)
+            rewards.append(result.reward / self.task.maximum)
+            going_on.append(going_on[-1] * ~done)
             for name, diagnostic in result.info.items():
                 metrics.add(f"info/{name}", diagnostic)
             obs = self._acting.normalizer.fill_nonfinite(result.obs)
+        if probe is not None:
+            steps = len(probe.excitation)
+            real = torch.stack(rewards[:steps]), torch.stack(going_on[:steps])
+            report(probe, *real, metrics)
         return torch.stack(seen), obs, metrics.to_floats()
 
     def _learn(self) -> dict[str, float]:
@@ -217,6 +236,20 @@ class WorldModelAgent:
             self.generator.set_state(state["generator"]["state"].cpu())
         else:
             warnings.warn("the random state of another device type is not restored", stacklevel=2)
+
+    def _probe(self) -> Probe | None:
+        """What the model likes best from the worlds as they are, where a probe is due."""
+        config = self.config
+        due = config.probe_interval and self.iteration % config.probe_interval == 0
+        if not due or not self.iteration:
+            return None
+        worlds = min(config.probe_worlds, self.num_envs - 1)  # one at least follows the policy
+        state, goal, last = self.task.snapshot()
+        return climb(
+            self.model.step, self.task, lambda obs: self._excite(self.policy.mean_action(obs)),
+            state.map(lambda part: part[:worlds]), goal.map(lambda part: part[:worlds]),
+            last[:worlds], min(config.horizon, config.num_steps), config.probe_updates,
+        )  # fmt: skip
 
     @torch.no_grad()
     def _examine(self, metrics: Metrics) -> None:

@@ -71,6 +71,11 @@ class WorldModelConfig:
     compile: bool = False
     # Iterations between measurements of the model's error over many steps.
     health_interval: int = 5
+    # Iterations between probes of whether the model can be exploited (0: none), worlds of a probe
+    # and updates of their excitations.
+    probe_interval: int = 0
+    probe_worlds: int = 8
+    probe_updates: int = 20
 
     def __post_init__(self) -> None:
         def require(ok: bool, name: str, rule: str) -> None:
@@ -78,11 +83,12 @@ class WorldModelConfig:
                 raise ValueError(f"{name} must be {rule}, got {getattr(self, name)!r}")
 
         positive = ("num_steps", "replay", "model_batch", "window_batch", "window", "horizon",
-                    "policy_batch", "members", "health_interval")  # fmt: skip
+                    "policy_batch", "members", "health_interval", "probe_worlds",
+                    "probe_updates")  # fmt: skip
         for name in positive:
             require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("model_updates", "window_updates", "policy_updates", "model_rank", "noise",
-                     "critic_weight", "critic_window"):  # fmt: skip
+                     "critic_weight", "critic_window", "probe_interval"):  # fmt: skip
             require(getattr(self, name) >= 0, name, "at least 0")
         for name in ("model_lr", "policy_lr", "critic_lr"):
             require(getattr(self, name) > 0, name, "positive")

@@ -83,3 +83,17 @@ def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         build_mlp(**({"input_dim": 4, "hidden": (8,), "output_dim": 2} | arguments))
     assert "\n" not in str(error.value)
+
+
+def test_direct_path_adds_a_linear_map_that_is_zero_at_first() -> None:
+    seeds = (torch.Generator().manual_seed(0) for _ in range(2))
+    plain, direct = (
+        build_mlp(5, (8, 8), 3, direct=on, generator=seed)
+        for on, seed in zip((False, True), seeds, strict=True)
+    )
+    x = torch.randn(7, 5)
+    torch.testing.assert_close(direct(x), plain(x))
+    with torch.no_grad():
+        direct.direct.weight.fill_(0.5)
+    torch.testing.assert_close(direct(x), plain(x) + 0.5 * x.sum(-1, keepdim=True))
+    assert len(direct.hidden_matrices()) == len(plain.hidden_matrices())

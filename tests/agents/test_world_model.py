@@ -176,7 +176,8 @@ def test_learns_to_chase(settings: dict) -> None:
 @pytest.mark.parametrize("overlap", [False, True])
 def test_resume_is_exact(overlap: bool) -> None:
     straight_env = Chase()
-    settings = {"noise_correlation": 0.5, "critic_weight": 0.5, "overlap": overlap, "gate": 0.1}
+    settings = {"noise_correlation": 0.5, "critic_weight": 0.5, "overlap": overlap, "gate": 0.1,
+                "probe_interval": 2}  # fmt: skip
     straight = _agent(straight_env, **settings)
     obs, _ = _run(straight, straight_env, straight_env.reset(), 3)
     saved, world = straight.state_dict(), straight_env.state_dict()
@@ -203,6 +204,49 @@ def test_untrusted_model_leaves_the_policy_alone() -> None:
     assert all(entry["policy_trusted_model"] == 0.0 for entry in log)
     for name, value in agent.learner.actor.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_a_probe_tells_a_model_that_can_be_exploited() -> None:
+    """What the model likes best is good for real as well, until muscles pull the other way."""
+    env = Chase()
+    agent = _agent(env, policy_updates=0, probe_interval=1, probe_updates=60, noise=0.2)
+    obs, log = _run(agent, env, env.reset(), 12)
+    assert "probe_real" not in log[0]  # nothing has been learnt
+    entry = log[-1]
+    assert entry["probe_imagined"] > entry["probe_imagined_policy"] + 0.1
+    assert entry["probe_real"] > entry["probe_real_policy"] + 0.1
+    assert abs(entry["probe_imagined"] - entry["probe_real"]) < 0.15
+
+    class Reversed(Point):
+        def activate(self, act: Tensor, excitation: Tensor) -> tuple[Tensor, Tensor]:
+            mean, after = super().activate(act, excitation)
+            return -mean, after
+
+    env.physics = Reversed()  # the model has its own, and has yet to learn of it
+    _, collected = agent.collect(env, obs)[1:]
+    assert collected["probe_imagined"] > collected["probe_imagined_policy"] + 0.1
+    assert collected["probe_real"] < collected["probe_imagined"] - 0.2
+
+
+def test_a_probe_ends_with_the_episode() -> None:
+    """A world that starts anew follows the policy, and its new episode does not count."""
+    env = Chase()
+    agent = _agent(env, probe_interval=1, probe_worlds=15, noise=0.0, overlap=False)
+    obs, _ = _run(agent, env, env.reset(), 2)
+    env.age[:] = torch.arange(16) + 24
+    agent.collect(env, obs)
+    rows = torch.arange(agent.replay.filled - 20, agent.replay.filled - 10)
+    done = agent.replay.take("done", rows.unsqueeze(1), torch.arange(16))
+    assert 0 < int(done.any(0).sum()) < 16
+    excitation = agent.replay.take("excitation", rows.unsqueeze(1), torch.arange(16))
+    goal = agent.replay.goals(rows.unsqueeze(1), torch.arange(16))
+    states = agent.replay.states(rows.unsqueeze(1), torch.arange(16))
+    policy = agent.policy.mean_action(env.observe(goal.parts[0], 0, states, excitation)).sigmoid()
+    going_on = torch.cat((torch.zeros(1, 16, dtype=torch.bool), done[:-1])).cumsum(0) == 0
+    probed = going_on & (torch.arange(16) < 15)
+    gap = (excitation - policy).abs().amax(-1)
+    assert (gap[probed] > 1e-4).float().mean() > 0.9
+    assert gap[~probed].max() < 1e-5
 
 
 def test_gradient_of_an_imagined_rollout_equals_finite_differences() -> None:

@@ -10,10 +10,13 @@ import torch
 
 from cfg import UserError
 from mm_torch.action import MeanExcitation
+from mm_torch.build import make_agent, make_env
 from mm_torch.checkpoint import load_checkpoint
 from mm_torch.evaluation import evaluate, summarize
+from mm_torch.mirrored_task import MirroredTask
+from mm_torch.pretraining import pretrain
 from mm_torch.trainer import Trainer
-from tests.mm_torch.helpers import small_config
+from tests.mm_torch.helpers import small_config, small_task
 from tests.mm_torch.test_imagined_task import SMALL
 
 LESSON = ("pretraining.rounds=2", "pretraining.steps=10", "pretraining.updates=60",
@@ -42,6 +45,26 @@ def test_policy_learns_the_reference_activations(agent: tuple[str, ...], tmp_pat
     assert summarize(evaluate(task, policy))["return_per_step"] > untrained
     assert trainer.steps == 2 * 10 * 4
     trainer.close()
+
+
+def test_mirror_images_are_learnt_from_as_well() -> None:
+    """Twice the states from the same steps, and what is learnt of one arm serves the other."""
+    asked = {}
+    for mirror in (False, True):
+        settings = (*LESSON, f"pretraining.mirror={mirror}")
+        config, task = small_config("bimanual", *settings), small_task("bimanual", *settings)
+        agent, lines = make_agent(config, task), []
+        steps, error = pretrain(
+            agent.policy, make_env(config, task), config.pretraining, "sigmoid", 0, lines.append
+        )
+        assert steps == 80 and error < 0.2
+        assert f"{160 if mirror else 80} states" in lines[-1]
+        policy, seen = MeanExcitation(agent.policy, "sigmoid"), MirroredTask(task)
+        with torch.no_grad():
+            told = seen.muscles(policy.excitation(task.observe()))
+            asked[mirror] = float((policy.excitation(seen.observe()) - told).square().mean().sqrt())
+        task.simulator.close()
+    assert asked[True] < 0.5 * asked[False], asked
 
 
 def test_a_lesson_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,99 @@
+"""The imitation task in a mirror: what a policy would see of the mirrored body and reference.
+
+Bodies are the same on both sides, so that what is right to do is right in the mirror, with left and
+right exchanged: every state that a teacher was asked about tells of a second one for nothing.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from mm_torch.task import ImitationTask
+from mm_torch.task_state import Body, Kinematics, TaskState
+from sim.embodiment import Embodiment
+
+
+class MirroredTask:
+    """Observations and muscles of a task's worlds, mirrored about the plane x = 0."""
+
+    def __init__(self, task: ImitationTask) -> None:
+        """Read the mirror off the task's body."""
+        self._task = task
+        body, device = task.simulator.embodiment, task.simulator.device
+        dtype, mirror = task.simulator.qpos.dtype, body.mirror
+
+        def index(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array, dtype=torch.long, device=device)
+
+        def real(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array, dtype=dtype, device=device)
+
+        self._qpos = index(mirror.qpos_source), real(mirror.qpos_sign), real(mirror.rest)
+        self._qvel = index(mirror.qvel_source), real(mirror.qvel_sign)
+        self._muscles = index(mirror.muscle_source)
+        self._sites = index(_partners(body.mimic_sites, "left_", "right_"))
+        self._touch = index(_partners(body.touch_sensors, "l_", "r_"))
+        self._reflection = real(np.array([-1.0, 1.0, 1.0]))
+        self._site_axes = real(_site_axes(body, self._sites.cpu().numpy()))
+
+    def observe(self) -> Tensor:
+        """Return the observation (nworld, obs_dim) of the worlds' mirror image as they are."""
+        state = self._task.state()
+        return self._task.observation(
+            TaskState(
+                body=self._body(state.body),
+                reference=self._kinematics(state.reference),
+                ahead=self._kinematics(state.ahead),
+                phase=state.phase,
+            )
+        )
+
+    def muscles(self, values: Tensor) -> Tensor:
+        """Return per-muscle values (..., nu) with left and right exchanged."""
+        return values[..., self._muscles]
+
+    def _kinematics(self, motion: Kinematics) -> Kinematics:
+        return Kinematics(motion.layout, *self._moved(motion))
+
+    def _body(self, body: Body) -> Body:
+        muscles = (body.act, body.ctrl, body.muscle_length, body.muscle_velocity, body.muscle_force)
+        exchanged = (self.muscles(values) for values in muscles)
+        return Body(body.layout, *self._moved(body), *exchanged, body.touch[..., self._touch])
+
+    def _moved(self, motion: Kinematics) -> tuple[Tensor, ...]:
+        """Mirrored qpos, qvel, site_pos, site_rot and site_vel."""
+        (source, sign, rest), flip = self._qpos, self._reflection
+        qpos = rest + sign * (motion.qpos - rest)[..., source]
+        source, sign = self._qvel
+        qvel = sign * motion.qvel[..., source]
+        rotation = motion.site_rot[..., self._sites, :, :]
+        rotation = flip.unsqueeze(-1) * rotation * flip @ self._site_axes
+        velocity = torch.cat((-flip, flip)) * motion.site_vel[..., self._sites, :]
+        return qpos, qvel, flip * motion.site_pos[..., self._sites, :], rotation, velocity
+
+
+def _partners(names: tuple[str, ...], left: str, right: str) -> np.ndarray:
+    """Index of each name's namesake on the other side; of its own where it has no side."""
+    other = {left: right, right: left}
+    swapped = [
+        next((other[side] + name[len(side) :] for side in other if name.startswith(side)), name)
+        for name in names
+    ]
+    return np.array([names.index(name) for name in swapped], int)
+
+
+def _site_axes(body: Embodiment, partners: np.ndarray) -> np.ndarray:
+    """(nsite, 3, 3) rotations from the mirror image of a site's partner to the site, at rest.
+
+    Their own frames need not be turned like each other's mirror image.
+    """
+    model = body.model
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    frames = data.site_xmat[body.site_ids].reshape(-1, 3, 3)
+    flip = np.diag([-1.0, 1.0, 1.0])
+    mirrored = flip @ frames[partners] @ flip
+    return np.swapaxes(mirrored, -1, -2) @ frames
