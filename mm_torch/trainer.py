@@ -22,6 +22,8 @@ from mm_torch.pretraining import pretrain
 from mm_torch.run_log import RunLog, duration
 from mm_torch.warm_start import warm_start
 
+_LESSON_INTERVAL = 60.0  # s between looks at a policy in its first lesson (checkpoints/lesson.pt)
+
 
 class Trainer:
     """One run. Its state after any number of iterations is a function of the configuration.
@@ -108,7 +110,6 @@ class Trainer:
         a second Ctrl-C stops at once.
         """
         config = self.config.run
-        (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         log = RunLog(self.folder, self.iteration, self.steps, config.progress_interval)
         last = self.iterations
         if iterations is not None:
@@ -145,7 +146,7 @@ class Trainer:
         return self._stop
 
     def save(self, name: str) -> None:
-        """Write checkpoints/NAME.pt; all but "best", which is small, can be resumed from."""
+        """Write checkpoints/NAME.pt; "last" can be resumed from, others are small."""
         state = {
             "agent": self.agent.state_dict(),
             "iteration": self.iteration,
@@ -156,7 +157,7 @@ class Trainer:
             "evaluations": self.evaluations,
             "sizes": {"obs": self.env.obs_dim, "action": self.env.action_dim},
         }
-        if name != "best":
+        if name == "last":
             state["env"] = self.env.state_dict()
         else:
             # A policy to use needs no memory of millions of steps, nor optimisers.
@@ -174,9 +175,20 @@ class Trainer:
     def pretrain(self, report: Callable[[str], None] | None = None) -> float:
         """Give the policy its first lesson (`pretraining.*`); return its excitations' error."""
         config, start = self.config, time.perf_counter()
+        saved = start
+
+        def after_round(line: str) -> None:
+            nonlocal saved
+            if report is not None:
+                report(line)
+            if time.perf_counter() - saved > _LESSON_INTERVAL:
+                self.agent.adopt(self.agent.learner)
+                self.save("lesson")
+                saved = time.perf_counter()
+
         self._pretraining_steps, error = pretrain(
             self.agent.learner, self.env, config.pretraining, config.action.mapping, config.seed,
-            report, lambda: self._stop,
+            after_round, lambda: self._stop,
         )  # fmt: skip
         self.agent.adopt(self.agent.learner)
         self._obs = self.env.reset()

@@ -14,6 +14,7 @@ from mm_torch.build import make_agent, make_env
 from mm_torch.checkpoint import load_checkpoint
 from mm_torch.evaluation import evaluate, summarize
 from mm_torch.mirrored_task import MirroredTask
+from mm_torch.policy_loading import load_policy
 from mm_torch.pretraining import pretrain
 from mm_torch.trainer import Trainer
 from tests.mm_torch.helpers import small_config, small_task
@@ -87,6 +88,32 @@ def test_a_lesson_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert resumed.train() is False
     assert resumed.steps == 14 * 4 + 64
     resumed.close()
+
+
+def test_a_policy_can_be_looked_at_during_its_lesson(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy after each round is saved, with what it was taught up to there and no more."""
+    monkeypatch.setattr("mm_torch.trainer._LESSON_INTERVAL", 0.0)
+    trainer = Trainer(small_config("bimanual", *LESSON), tmp_path)
+    path, policies = tmp_path / "checkpoints" / "lesson.pt", []
+
+    def look(line: str) -> None:
+        if path.exists():
+            loaded = load_policy(path)
+            with torch.no_grad():
+                policies.append(loaded.act.excitation(torch.zeros(1, trainer.env.obs_dim)))
+            loaded.task.simulator.close()
+
+    trainer.pretrain(look)
+    taught = MeanExcitation(trainer.agent.policy, "sigmoid")
+    with torch.no_grad():
+        last = taught.excitation(torch.zeros(1, trainer.env.obs_dim))
+        saved = load_policy(path)
+        assert torch.equal(saved.act.excitation(torch.zeros(1, trainer.env.obs_dim)), last)
+    assert len(policies) == 1 and (policies[0] - last).abs().max() > 1e-3
+    saved.task.simulator.close()
+    trainer.close()
 
 
 def test_a_run_with_a_lesson_resumes_exactly(tmp_path: Path) -> None:
