@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cfg.errors import UserError
 from mm_torch.task import ImitationTask
 from mm_torch.task_state import Body, Kinematics, TaskState
 from sim.embodiment import Embodiment
@@ -20,9 +21,22 @@ class MirroredTask:
     """Observations and muscles of a task's worlds, mirrored about the plane x = 0."""
 
     def __init__(self, task: ImitationTask) -> None:
-        """Read the mirror off the task's body."""
+        """Read the mirror off the task's body.
+
+        Raises:
+            UserError: a body whose two sides are not equally strong.
+        """
         self._task = task
         body, device = task.simulator.embodiment, task.simulator.device
+        gains = body.model.actuator_gainprm
+        difference = np.abs(gains - gains[body.mirror.muscle_source]).max(1)
+        uneven = difference > 1e-6 * np.abs(gains).max(1)
+        if uneven.any():
+            raise UserError(
+                f"pretraining.mirror=true: {body.muscle_names[int(uneven.argmax())]} and its "
+                f"namesake on the other side are not equally strong: weaken both "
+                f"(randomization.weakness), or set it to false"
+            )
         dtype, mirror = task.simulator.qpos.dtype, body.mirror
 
         def index(array: np.ndarray) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cfg import UserError
 from cfg.schema import ObservationConfig
 from mm_torch.build import demo_folder
 from mm_torch.expert import Expert
@@ -84,6 +85,16 @@ def test_muscles_change_sides() -> None:
     assert mirrored[names.index("soleus_l")] == 0.7 and int((mirrored != 0).sum()) == 1
     assert torch.equal(MirroredTask(task).muscles(mirrored), marked)
     task.simulator.close()
+
+
+def test_a_body_with_a_weaker_side_has_no_mirror_image() -> None:
+    both = small_task("bimanual", "sim.nworld=1", "randomization.weakness.triceps=0.5")
+    MirroredTask(both)
+    both.simulator.close()
+    one = small_task("bimanual", "sim.nworld=1", "randomization.weakness.triceps_left=0.5")
+    with pytest.raises(UserError, match=r"pretraining\.mirror=true: \w+ and its namesake"):
+        MirroredTask(one)
+    one.simulator.close()
 
 
 def test_the_teacher_would_say_the_same_in_the_mirror() -> None:
