@@ -241,9 +241,9 @@ class WorldModelAgent:
         """What the model likes best from the worlds as they are, where a probe is due."""
         config = self.config
         due = config.probe_interval and self.iteration % config.probe_interval == 0
-        if not due or not self.iteration:
-            return None
         worlds = min(config.probe_worlds, self.num_envs - 1)  # one at least follows the policy
+        if not (due and self.iteration and worlds):
+            return None
         state, goal, last = self.task.snapshot()
         return climb(
             self.model.step, self.task, lambda obs: self._excite(self.policy.mean_action(obs)),

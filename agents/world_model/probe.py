@@ -70,7 +70,8 @@ def climb(
 
     with torch.no_grad():
         policy = _mean_reward(run(remembered))
-    logits = torch.stack(chosen).clamp(_INSIDE, 1.0 - _INSIDE).logit().requires_grad_(True)
+    first = torch.stack(chosen)
+    logits = first.clamp(_INSIDE, 1.0 - _INSIDE).logit().requires_grad_(True)
     optimizer = torch.optim.Adam([logits], lr=_LR)
 
     def replayed() -> Imagined:
@@ -86,7 +87,9 @@ def climb(
             optimizer.step()
     with torch.no_grad():
         best = _mean_reward(replayed())
-    return Probe(logits.detach().sigmoid(), policy, best)
+    excitation = logits.detach().sigmoid()
+    # A model that runs away has no gradient to follow: such worlds do what the policy would.
+    return Probe(torch.where(excitation.isfinite(), excitation, first), policy, best)
 
 
 def report(probe: Probe, reward: Tensor, counted: Tensor, metrics: Metrics) -> None:

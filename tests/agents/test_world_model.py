@@ -21,6 +21,7 @@ from agents.world_model import (
 from agents.world_model.critic import real_critic_loss, td_lambda_targets
 from agents.world_model.dynamics import DynamicsModel
 from agents.world_model.imagine import imagine
+from agents.world_model.probe import climb
 
 _DT, _MUSCLES = 0.1, 3
 _PULL = torch.tensor([4.0, -3.0, 1.0])
@@ -226,6 +227,17 @@ def test_a_probe_tells_a_model_that_can_be_exploited() -> None:
     _, collected = agent.collect(env, obs)[1:]
     assert collected["probe_imagined"] > collected["probe_imagined_policy"] + 0.1
     assert collected["probe_real"] < collected["probe_imagined"] - 0.2
+
+
+def test_a_probe_of_a_model_that_runs_away_is_the_policy() -> None:
+    env = Chase()
+    state, goal, last = env.snapshot()
+    away = lambda state, excitation: state._replace(  # noqa: E731
+        velocity=state.velocity / 0.0 * excitation.sum(-1, keepdim=True)
+    )
+    act = lambda obs: torch.full((len(obs), _MUSCLES), 0.3)  # noqa: E731
+    probe = climb(away, env, act, state, goal, last, steps=4, updates=3)
+    assert torch.equal(probe.excitation, torch.full((4, 16, _MUSCLES), 0.3))
 
 
 def test_a_probe_ends_with_the_episode() -> None:
