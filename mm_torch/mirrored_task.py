@@ -37,21 +37,13 @@ class MirroredTask:
                 f"namesake on the other side are not equally strong: weaken both "
                 f"(randomization.weakness), or set it to false"
             )
-        dtype, mirror = task.simulator.qpos.dtype, body.mirror
-
-        def index(array: np.ndarray) -> Tensor:
-            return torch.as_tensor(array, dtype=torch.long, device=device)
-
-        def real(array: np.ndarray) -> Tensor:
-            return torch.as_tensor(array, dtype=dtype, device=device)
-
-        self._qpos = index(mirror.qpos_source), real(mirror.qpos_sign), real(mirror.rest)
-        self._qvel = index(mirror.qvel_source), real(mirror.qvel_sign)
-        self._muscles = index(mirror.muscle_source)
-        self._sites = index(_partners(body.mimic_sites, "left_", "right_"))
-        self._touch = index(_partners(body.touch_sensors, "l_", "r_"))
-        self._reflection = real(np.array([-1.0, 1.0, 1.0]))
-        self._site_axes = real(_site_axes(body, self._sites.cpu().numpy()))
+        dtype = task.simulator.qpos.dtype
+        self._mirror = body.mirror.on(device, dtype)
+        sites = _partners(body.mimic_sites, "left_", "right_")
+        self._sites = torch.as_tensor(sites, device=device)
+        self._touch = torch.as_tensor(_partners(body.touch_sensors, "l_", "r_"), device=device)
+        self._reflection = torch.tensor([-1.0, 1.0, 1.0], dtype=dtype, device=device)
+        self._site_axes = torch.as_tensor(_site_axes(body, sites), dtype=dtype, device=device)
 
     def observe(self) -> Tensor:
         """Return the observation (nworld, obs_dim) of the worlds' mirror image as they are."""
@@ -67,7 +59,7 @@ class MirroredTask:
 
     def muscles(self, values: Tensor) -> Tensor:
         """Return per-muscle values (..., nu) with left and right exchanged."""
-        return values[..., self._muscles]
+        return self._mirror.muscles(values)
 
     def _kinematics(self, motion: Kinematics) -> Kinematics:
         return Kinematics(motion.layout, *self._moved(motion))
@@ -79,10 +71,8 @@ class MirroredTask:
 
     def _moved(self, motion: Kinematics) -> tuple[Tensor, ...]:
         """Mirrored qpos, qvel, site_pos, site_rot and site_vel."""
-        (source, sign, rest), flip = self._qpos, self._reflection
-        qpos = rest + sign * (motion.qpos - rest)[..., source]
-        source, sign = self._qvel
-        qvel = sign * motion.qvel[..., source]
+        mirror, flip = self._mirror, self._reflection
+        qpos, qvel = mirror.qpos(motion.qpos), mirror.qvel(motion.qvel)
         rotation = motion.site_rot[..., self._sites, :, :]
         rotation = flip.unsqueeze(-1) * rotation * flip @ self._site_axes
         velocity = torch.cat((-flip, flip)) * motion.site_vel[..., self._sites, :]

@@ -7,12 +7,15 @@ of its own axis with that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import mujoco
 import numpy as np
+import torch
 
 from sim.muscle_groups import mirrored_muscle
+
+Array = np.ndarray | torch.Tensor
 
 _REFLECTION = np.array([-1.0, 1.0, 1.0])
 
@@ -31,12 +34,12 @@ class Mirror:
     """
 
     has_root: bool
-    qpos_source: np.ndarray
-    qpos_sign: np.ndarray
-    qvel_source: np.ndarray
-    qvel_sign: np.ndarray
-    rest: np.ndarray
-    muscle_source: np.ndarray
+    qpos_source: Array
+    qpos_sign: Array
+    qvel_source: Array
+    qvel_sign: Array
+    rest: Array
+    muscle_source: Array
 
     @classmethod
     def of(cls, model: mujoco.MjModel) -> Mirror:
@@ -81,16 +84,25 @@ class Mirror:
             muscle_source=np.array([model.actuator(name).id for name in muscles]),
         )
 
-    def qpos(self, qpos: np.ndarray) -> np.ndarray:
+    def on(self, device: torch.device, dtype: torch.dtype) -> Mirror:
+        """Return the same mirror for tensors: its maps on a device, signs and rest in a dtype."""
+        maps = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, values in maps.items():
+            if name != "has_root":
+                kind = torch.long if name.endswith("source") else dtype
+                maps[name] = torch.as_tensor(values, dtype=kind, device=device)
+        return Mirror(**maps)
+
+    def qpos(self, qpos: Array) -> Array:
         """Return the mirror image of positions (..., nq)."""
         source = self.qpos_source
         return self.rest + self.qpos_sign * (qpos[..., source] - self.rest[source])
 
-    def qvel(self, qvel: np.ndarray) -> np.ndarray:
+    def qvel(self, qvel: Array) -> Array:
         """Return the mirror image of velocities (..., nv)."""
         return self.qvel_sign * qvel[..., self.qvel_source]
 
-    def muscles(self, values: np.ndarray) -> np.ndarray:
+    def muscles(self, values: Array) -> Array:
         """Return per-muscle values (..., nu) with left and right exchanged."""
         return values[..., self.muscle_source]
 

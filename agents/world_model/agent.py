@@ -176,8 +176,9 @@ class WorldModelAgent:
             metrics.add("excitation", excitation)
             self.episodes.update(result.reward, done, metrics)
             self.noise.restart(done)
-            rewards.append(result.reward / self.task.maximum)
-            going_on.append(going_on[-1] * ~done)
+            if probe is not None:
+                rewards.append(result.reward / self.task.maximum)
+                going_on.append(going_on[-1] * ~done)
             for name, diagnostic in result.info.items():
                 metrics.add(f"info/{name}", diagnostic)
             obs = self._acting.normalizer.fill_nonfinite(result.obs)
