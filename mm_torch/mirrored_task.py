@@ -6,6 +6,8 @@ right exchanged: every state that a teacher was asked about tells of a second on
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import mujoco
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from cfg.errors import UserError
 from mm_torch.task import ImitationTask
 from mm_torch.task_state import Body, Kinematics, TaskState
 from sim.embodiment import Embodiment
+from sim.mirror import Mirror
 
 
 class MirroredTask:
@@ -38,7 +41,7 @@ class MirroredTask:
                 f"(randomization.weakness), or set it to false"
             )
         dtype = task.simulator.qpos.dtype
-        self._mirror = body.mirror.on(device, dtype)
+        self._mirror = _of_tensors(body.mirror, device, dtype)
         sites = _partners(body.mimic_sites, "left_", "right_")
         self._sites = torch.as_tensor(sites, device=device)
         self._touch = torch.as_tensor(_partners(body.touch_sensors, "l_", "r_"), device=device)
@@ -77,6 +80,16 @@ class MirroredTask:
         rotation = flip.unsqueeze(-1) * rotation * flip @ self._site_axes
         velocity = torch.cat((-flip, flip)) * motion.site_vel[..., self._sites, :]
         return qpos, qvel, flip * motion.site_pos[..., self._sites, :], rotation, velocity
+
+
+def _of_tensors(mirror: Mirror, device: torch.device, dtype: torch.dtype) -> Mirror:
+    """The same mirror, its maps on a device, signs and rest in a dtype."""
+    maps = {item.name: getattr(mirror, item.name) for item in fields(mirror)}
+    for name, values in maps.items():
+        if name != "has_root":
+            kind = torch.long if name.endswith("source") else dtype
+            maps[name] = torch.as_tensor(values, dtype=kind, device=device)
+    return Mirror(**maps)
 
 
 def _partners(names: tuple[str, ...], left: str, right: str) -> np.ndarray:

@@ -7,15 +7,18 @@ of its own axis with that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
-import torch
 
 from sim.muscle_groups import mirrored_muscle
 
-Array = np.ndarray | torch.Tensor
+if TYPE_CHECKING:  # a body is loaded without torch
+    import torch
+
+    Array = np.ndarray | torch.Tensor
 
 _REFLECTION = np.array([-1.0, 1.0, 1.0])
 
@@ -23,6 +26,8 @@ _REFLECTION = np.array([-1.0, 1.0, 1.0])
 @dataclass(frozen=True)
 class Mirror:
     """Index and sign maps: mirrored[..., i] = rest + sign[i] * (x[..., source[i]] - rest).
+
+    Arrays, of NumPy or (`mm_torch.mirrored_task`) of torch.
 
     Attributes:
         has_root: whether entries 0..6 of qpos and 0..5 of qvel are a free joint.
@@ -83,15 +88,6 @@ class Mirror:
             rest=rest,
             muscle_source=np.array([model.actuator(name).id for name in muscles]),
         )
-
-    def on(self, device: torch.device, dtype: torch.dtype) -> Mirror:
-        """Return the same mirror for tensors: its maps on a device, signs and rest in a dtype."""
-        maps = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, values in maps.items():
-            if name != "has_root":
-                kind = torch.long if name.endswith("source") else dtype
-                maps[name] = torch.as_tensor(values, dtype=kind, device=device)
-        return Mirror(**maps)
 
     def qpos(self, qpos: Array) -> Array:
         """Return the mirror image of positions (..., nq)."""
