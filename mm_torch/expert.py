@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 
-import mujoco
-import numpy as np
 import torch
 from torch import Tensor
 
 from cfg.errors import UserError
 from mm_torch.action import INVERSES
+from mm_torch.expert_pool import Follower, FollowerPool, States
 from mm_torch.task import ImitationTask
 from sim.computed_muscle_control import ComputedMuscleControl, Gains
 from sim.gait_targets import GaitTargets, Stepping
@@ -21,7 +21,7 @@ class Expert:
     """Follows the reference of an imitation task by computed muscle control.
 
     Bodies are taken one after another on the CPU (of the full body about 130 a second on one core),
-    each as its nominal model: what is randomised it does not know.
+    by several processes if asked, each as its nominal model: what is randomised it does not know.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Expert:
         mapping: str,
         gains: Gains | None = None,
         stepping: Stepping | None = None,
+        processes: int = 1,
     ) -> None:
         """Prepare every clip of the task.
 
@@ -37,6 +38,8 @@ class Expert:
             task: of a body with a root and feet, whose motions have activations.
             mapping: from action to excitation, a key of `INVERSES`.
             gains, stepping: see :mod:`sim.computed_muscle_control`, :mod:`sim.gait_targets`.
+            processes: that share the bodies, 0 for one a core. More than one: call `close`, and
+                from a script only under `if __name__ == "__main__"`.
 
         Raises:
             UserError: a body, a motion set or a mapping that it cannot be had for.
@@ -58,18 +61,18 @@ class Expert:
         self._task, self._invert = task, INVERSES[mapping]
         model = copy.copy(body.model)
         apply_options(model, simulator.options)
-        self._data = mujoco.MjData(model)
         self._control = ComputedMuscleControl(body, model, simulator.control_dt, gains)
-        self._targets = []
+        targets = []
         for clip, length in enumerate(library.lengths.tolist()):
             frame = torch.arange(length, device=library.lengths.device)
             which = torch.full_like(frame, clip)
             motion = library.frames(which, frame)
             arrays = (motion.qpos, motion.qvel, library.activations(which, frame))
             qpos, qvel, act = (array.double().cpu().numpy() for array in arrays)
-            self._targets.append(
-                GaitTargets(body, qpos, qvel, act, 1 / simulator.control_dt, stepping)
-            )
+            targets.append(GaitTargets(body, qpos, qvel, act, 1 / simulator.control_dt, stepping))
+        follower = Follower(self._control, targets)
+        processes = min(processes or len(os.sched_getaffinity(0)), simulator.nworld)
+        self._follower = follower if processes == 1 else FollowerPool(follower, processes)
 
     def __call__(self, obs: Tensor) -> Tensor:
         """Return the raw action (nworld, nu) for the bodies as they are; `obs` is not read."""
@@ -81,17 +84,18 @@ class Expert:
         Args:
             worlds: (n,) indices; all of them if left out.
         """
-        task, simulator, data = self._task, self._task.simulator, self._data
+        task, simulator = self._task, self._task.simulator
         qpos = simulator.qpos.double().clone()
         qpos[:, :2] += task.origin.to(qpos)
-        state = [x.double().cpu().numpy() for x in (qpos, simulator.qvel, simulator.act)]
-        clip, frame = task.clip.tolist(), task.next_frame.tolist()
-        chosen = range(len(clip)) if worlds is None else worlds.tolist()
-        act = state[2][list(chosen)]
-        lowest, highest = self._control.reachable(act)
-        wanted = np.empty_like(act)
-        for row, world in enumerate(chosen):
-            data.qpos[:], data.qvel[:], data.act[:] = (part[world] for part in state)
-            target = self._targets[clip[world]].at(frame[world], data.qpos, data.qvel)
-            wanted[row] = self._control.activations(data, target, lowest[row], highest[row])
+        chosen = slice(None) if worlds is None else worlds
+        moving = (qpos, simulator.qvel, simulator.act)
+        where = [values[chosen].cpu().numpy() for values in (task.clip, task.next_frame)]
+        state = [values[chosen].double().cpu().numpy() for values in moving]
+        act = state[2]
+        wanted = self._follower.activations(States(*where, *state, *self._control.reachable(act)))
         return torch.from_numpy(self._control.excite(act, wanted)).to(simulator.qpos)
+
+    def close(self) -> None:
+        """End the processes, if there are any."""
+        if isinstance(self._follower, FollowerPool):
+            self._follower.close()

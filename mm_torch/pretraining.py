@@ -51,7 +51,7 @@ def pretrain(
         mapping: from action to excitation, a key of `INVERSES`.
         seed: of noise and minibatches.
         report: told of every round in a line.
-        stop: asked before every control step; the lesson ends there, its last round unlearnt.
+        stop: asked before every control step and every update; the lesson ends there.
 
     Returns:
         The control steps simulated, over all worlds, and the root mean square error of the
@@ -72,54 +72,97 @@ def pretrain(
             "pretraining needs motions with activations: set reset.activation=statics, which "
             "computes them, or pretraining.rounds=0"
         )
+    stop = stop or (lambda: False)
+    if config.teacher == "statics":
+        known = task.library.activations
+        return _rounds(
+            policy, env, config, mapping, lambda: known(task.clip, task.next_frame), seed, report,
+            stop,
+        )  # fmt: skip
+    expert = Expert(task, mapping, processes=config.processes)
+    try:
+        return _rounds(policy, env, config, mapping, expert.excitations, seed, report, stop)
+    finally:
+        expert.close()
+
+
+class _Asked:
+    """Observations and what the teacher would do there, of the whole lesson in one place."""
+
+    def __init__(self, config: PretrainingConfig, env: ImitationEnv) -> None:
+        led = min(config.led_rounds, config.rounds)
+        own = (config.rounds - led) * -(-config.steps // config.every)
+        most = (led * config.steps + own) * env.num_envs * (1 + config.mirror)
+        self._obs = torch.empty(most, env.obs_dim, device=env.device)
+        self._label = torch.empty(most, env.action_dim, device=env.device)
+        self.count = 0
+
+    def add(self, obs: Tensor, label: Tensor) -> None:
+        end = self.count + len(obs)
+        self._obs[self.count : end], self._label[self.count : end] = obs, label
+        self.count = end
+
+    def sample(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        device = self._obs.device
+        rows = torch.randint(self.count, (size,), generator=generator, device=device)
+        return self._obs[rows], self._label[rows]
+
+
+def _rounds(
+    policy: ActorCritic,
+    env: ImitationEnv,
+    config: PretrainingConfig,
+    mapping: str,
+    teacher: Callable[[], Tensor],
+    seed: int,
+    report: Callable[[str], None] | None,
+    stop: Callable[[], bool],
+) -> tuple[int, float]:
+    """The lesson itself, by a teacher that says how to excite the bodies as they are."""
     device = env.device
     generator = torch.Generator(device).manual_seed(seed)
     act, invert = MeanExcitation(policy, mapping, _NODES), INVERSES[mapping]
-    expert = Expert(task, mapping) if config.teacher == "muscle_control" else None
-    mirrored = MirroredTask(task) if config.mirror else None
+    mirrored = MirroredTask(env.task) if config.mirror else None
     optimizer = torch.optim.Adam(policy.actor.parameters(), lr=config.lr)
-    seen: list[Tensor] = []
-    shown: list[Tensor] = []
+    asked = _Asked(config, env)
     error, steps = torch.zeros((), device=device), 0
+    now = env.reset()
     for round_ in range(config.rounds):
         leads, visited = round_ < config.led_rounds, []
-        obs = env.reset()
         with torch.no_grad():
             for step in range(config.steps):
-                if stop is not None and stop():
+                if stop():
                     return steps * env.num_envs, float(error.sqrt())
                 steps += 1
-                visited.append(obs.nan_to_num(0.0, 0.0, 0.0))
-                excitation = act.excitation(obs)
+                visited.append(now.nan_to_num(0.0, 0.0, 0.0))
+                excitation = act.excitation(now)
                 if leads or step % config.every == 0:
-                    if expert is not None:
-                        label = expert.excitations()
-                    else:
-                        label = task.library.activations(task.clip, task.next_frame)
-                    seen.append(visited[-1])
-                    shown.append(label)
+                    label = teacher()
+                    asked.add(visited[-1], label)
                     if mirrored is not None:
-                        seen.append(mirrored.observe().nan_to_num(0.0, 0.0, 0.0))
-                        shown.append(mirrored.muscles(label))
+                        image = mirrored.observe().nan_to_num(0.0, 0.0, 0.0)
+                        asked.add(image, mirrored.muscles(label))
                     excitation = label if leads else excitation
                 noise = torch.randn(excitation.shape, generator=generator, device=device)
                 action = invert((excitation + _NOISE * noise).clamp(0.0, 1.0))
-                obs = policy.normalizer.fill_nonfinite(env.step(action).obs)
+                now = policy.normalizer.fill_nonfinite(env.step(action).obs)
         policy.normalizer.update(torch.stack(visited))
-        inputs, targets = torch.cat(seen), torch.cat(shown)
-        error = torch.zeros((), device=device)
+        losses = []
         for group in optimizer.param_groups:
             group["lr"] = config.lr * linear_schedule(round_ / config.rounds, config.lr_floor)
         for _ in range(config.updates):
-            rows = torch.randint(len(inputs), (config.batch,), generator=generator, device=device)
-            loss = (act.excitation(inputs[rows]) - targets[rows]).square().mean()
+            if stop():
+                break
+            obs, label = asked.sample(config.batch, generator)
+            loss = (act.excitation(obs) - label).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            error += loss.detach() / config.updates
+            losses.append(loss.detach())
+        error = torch.stack(losses).mean() if losses else error
         if report is not None:
             report(
-                f"pretraining: round {round_ + 1} of {config.rounds}, {len(inputs):,} states, "
+                f"pretraining: round {round_ + 1} of {config.rounds}, {asked.count:,} states, "
                 f"excitations off by {float(error.sqrt()):.3f}"
             )
     return steps * env.num_envs, float(error.sqrt())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import mujoco
 import numpy as np
 import pytest
@@ -66,6 +68,24 @@ def test_some_worlds_get_what_all_would(task) -> None:
     assert torch.allclose(expert.excitations(torch.tensor([1])), everyone[1:], atol=1e-5)
 
 
+def test_processes_share_the_bodies(task) -> None:
+    """They say what one would, to the last bit; if one dies, that is said in a line."""
+    expert, both = Expert(task, "sigmoid"), torch.ones(2, dtype=torch.bool)
+    shared = Expert(task, "sigmoid", processes=3)  # two bodies: two processes
+    for frame in (0, 40):
+        task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([frame, frame + 7]))
+        assert torch.equal(shared.excitations(), expert.excitations())
+    assert torch.equal(shared.excitations(torch.tensor([1])), expert.excitations()[1:])
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    children[0].kill()
+    with pytest.raises(UserError, match=r"pretraining\.processes=2: one .* died"):
+        for _ in range(100):
+            shared.excitations()
+    shared.close()
+    assert not multiprocessing.active_children()
+
+
 def test_feet_swing_in_turn_and_are_lifted(task) -> None:
     """In the walk each foot is off the ground for 30 to 50 % of the time, never both."""
     body, library = task.simulator.embodiment, task.library
@@ -127,7 +147,7 @@ def test_a_policy_learns_from_it(task) -> None:
     settings = ("sim.nworld=2", "agent=world_model", "pretraining.rounds=2", "pretraining.steps=4",
                 "pretraining.teacher=muscle_control", "pretraining.led_rounds=1",
                 "pretraining.every=2", "pretraining.updates=60", "pretraining.lr=1e-2",
-                "pretraining.lr_floor=0.1")  # fmt: skip
+                "pretraining.lr_floor=0.1", "pretraining.processes=1")  # fmt: skip
     config = small_config("fullbody", *settings)
     own = small_task("fullbody", *settings)
     agent, env, lines = make_agent(config, own), make_env(config, own), []

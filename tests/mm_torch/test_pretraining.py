@@ -90,6 +90,31 @@ def test_a_lesson_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     resumed.close()
 
 
+def test_a_lesson_ends_among_its_updates_too() -> None:
+    config, task = small_config("bimanual", *LESSON), small_task("bimanual", *LESSON)
+    agent, calls, lines = make_agent(config, task), [], []
+
+    def stop() -> bool:
+        calls.append(1)
+        return len(calls) > 10 + 5  # ten steps and five of sixty updates
+
+    env = make_env(config, task)
+    steps, error = pretrain(agent.policy, env, config.pretraining, "sigmoid", 0, lines.append, stop)
+    assert steps == 10 * 4 and len(calls) == 10 + 5 + 2 and len(lines) == 1
+    assert 0.0 < error < 0.5
+    task.simulator.close()
+
+
+def test_walks_go_on_from_round_to_round() -> None:
+    """States late in a motion are asked about as well, although a round is short."""
+    settings = (*LESSON, "reset.start=first", "termination.site_deviation=10")
+    config, task = small_config("bimanual", *settings), small_task("bimanual", *settings)
+    agent, env = make_agent(config, task), make_env(config, task)
+    pretrain(agent.policy, env, config.pretraining, "sigmoid", 0)
+    assert (task.next_frame == 2 * 10 + 1).all()
+    task.simulator.close()
+
+
 def test_a_policy_can_be_looked_at_during_its_lesson(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
