@@ -13,7 +13,9 @@ looked at. Two teachers are there to choose from:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,57 +35,197 @@ _NOISE = 0.05
 _NODES = 5
 
 
-def pretrain(
-    policy: ActorCritic,
-    env: ImitationEnv,
-    config: PretrainingConfig,
-    mapping: str,
-    seed: int,
-    report: Callable[[str], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-) -> tuple[int, float]:
-    """Train the actor and its normaliser, in place, by rounds of acting and regression.
+class Lesson:
+    """Trains an actor and its normaliser, in place, by rounds of acting and regression.
 
-    Args:
-        policy: untrained, on the environment's device.
-        env: any state; it is left somewhere, reset it.
-        config: rounds, steps and updates.
-        mapping: from action to excitation, a key of `INVERSES`.
-        seed: of noise and minibatches.
-        report: told of every round in a line.
-        stop: asked before every control step and every update; the lesson ends there.
+    Its state is that after some number of whole rounds; an interrupted one is taken back, so that
+    a lesson that is resumed ends like one that was not interrupted.
 
-    Returns:
-        The control steps simulated, over all worlds, and the root mean square error of the
-        excitations in the last round.
-
-    Raises:
-        UserError: the motions have no activations, the mapping no inverse, or the teacher cannot
-            be had for this body.
+    Attributes:
+        round: rounds given.
+        steps: control steps simulated in them, over all worlds.
+        error: root mean square error of the excitations in the last one.
     """
-    task = env.task
-    if mapping not in INVERSES:
-        raise UserError(
-            f"action.mapping={mapping}: pretraining needs one of {', '.join(INVERSES)}; or set "
-            f"pretraining.rounds=0"
-        )
-    if not task.library.has_activations:
-        raise UserError(
-            "pretraining needs motions with activations: set reset.activation=statics, which "
-            "computes them, or pretraining.rounds=0"
-        )
-    stop = stop or (lambda: False)
-    if config.teacher == "statics":
-        known = task.library.activations
-        return _rounds(
-            policy, env, config, mapping, lambda: known(task.clip, task.next_frame), seed, report,
-            stop,
-        )  # fmt: skip
-    expert = Expert(task, mapping, processes=config.processes)
-    try:
-        return _rounds(policy, env, config, mapping, expert.excitations, seed, report, stop)
-    finally:
-        expert.close()
+
+    def __init__(
+        self,
+        policy: ActorCritic,
+        env: ImitationEnv,
+        config: PretrainingConfig,
+        mapping: str,
+        seed: int,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            policy: untrained, or as it was when the lesson was interrupted; on the environment's
+                device.
+            env: any state, or the one it was interrupted in. It is left somewhere, reset it.
+            config: rounds, steps and updates.
+            mapping: from action to excitation, a key of `INVERSES`.
+            seed: of noise and minibatches.
+            state: `state_dict` of an interrupted lesson, to go on with.
+
+        Raises:
+            UserError: the motions have no activations, the mapping no inverse, the teacher cannot
+                be had for this body, or the state is of another lesson.
+        """
+        if mapping not in INVERSES:
+            raise UserError(
+                f"action.mapping={mapping}: pretraining needs one of {', '.join(INVERSES)}; or set "
+                f"pretraining.rounds=0"
+            )
+        if not env.task.library.has_activations:
+            raise UserError(
+                "pretraining needs motions with activations: set reset.activation=statics, which "
+                "computes them, or pretraining.rounds=0"
+            )
+        self._policy, self._env, self._config = policy, env, config
+        self._act, self._invert = MeanExcitation(policy, mapping, _NODES), INVERSES[mapping]
+        self._expert = None
+        if config.teacher == "muscle_control":
+            self._expert = Expert(env.task, mapping, processes=config.processes)
+        self._mirrored = MirroredTask(env.task) if config.mirror else None
+        self._optimizer = torch.optim.Adam(policy.actor.parameters(), lr=config.lr)
+        self._generator = torch.Generator(env.device).manual_seed(seed)
+        self._asked = _Asked(config, env)
+        self.round, self.steps, self.error = 0, 0, 0.0
+        if state is None:
+            self._obs = env.reset()
+        else:
+            self._resume(state)
+
+    def give(
+        self,
+        report: Callable[[str], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Give the rounds that are left; return whether all were given.
+
+        Args:
+            report: told of every round in a line.
+            stop: asked before every control step and every update; the lesson ends there.
+        """
+        stop = stop or (lambda: False)
+        while self.round < self._config.rounds:
+            before = self._snapshot()
+            try:
+                complete = self._visit(stop) and self._learn(stop)
+            except UserError:
+                # Schedulers send SIGTERM to all processes of a job, the teacher's too.
+                if not stop():
+                    raise
+                complete = False
+            if not complete:
+                self._take_back(before)
+                return False
+            self.round += 1
+            self.steps += self._config.steps * self._env.num_envs
+            if report is not None:
+                report(
+                    f"pretraining: round {self.round} of {self._config.rounds}, "
+                    f"{self._asked.count:,} states, excitations off by {self.error:.3f}"
+                )
+        return True
+
+    def close(self) -> None:
+        """End the teacher's processes."""
+        if self._expert is not None:
+            self._expert.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What continues the lesson exactly, beside the policy and the environment.
+
+        It holds every state asked about: gigabytes, for a long lesson.
+        """
+        obs, label = self._asked.content()
+        return {
+            "round": self.round, "steps": self.steps, "error": self.error, "obs": obs,
+            "label": label, "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+        }  # fmt: skip
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        try:
+            self._asked.add(state["obs"], state["label"])
+            self._optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the checkpoint's lesson is another one than pretraining.* and observation.* "
+                f"say: {str(error).splitlines()[0]}"
+            ) from error
+        self._generator.set_state(state["generator"].cpu())
+        self.round, self.steps, self.error = (state[key] for key in ("round", "steps", "error"))
+        self._obs = self._observe()
+
+    def _observe(self) -> Tensor:
+        return self._policy.normalizer.fill_nonfinite(self._env.task.observe())
+
+    @torch.no_grad()
+    def _visit(self, stop: Callable[[], bool]) -> bool:
+        """Act, and ask the teacher on the way; return whether to the end of the round."""
+        config, leads, visited = self._config, self.round < self._config.led_rounds, []
+        normalizer = self._policy.normalizer
+        for step in range(config.steps):
+            if stop():
+                return False
+            visited.append(self._obs.nan_to_num(0.0, 0.0, 0.0))
+            excitation = self._act.excitation(self._obs)
+            if leads or step % config.every == 0:
+                label = self._teach()
+                self._asked.add(visited[-1], label)
+                if self._mirrored is not None:
+                    image = self._mirrored.observe().nan_to_num(0.0, 0.0, 0.0)
+                    self._asked.add(image, self._mirrored.muscles(label))
+                excitation = label if leads else excitation
+            noise = torch.randn(
+                excitation.shape, generator=self._generator, device=self._env.device
+            )
+            action = self._invert((excitation + _NOISE * noise).clamp(0.0, 1.0))
+            self._obs = normalizer.fill_nonfinite(self._env.step(action).obs)
+        normalizer.update(torch.stack(visited))
+        return True
+
+    def _teach(self) -> Tensor:
+        """How the teacher would excite the bodies as they are, (nworld, nu)."""
+        if self._expert is not None:
+            return self._expert.excitations()
+        task = self._env.task
+        return task.library.activations(task.clip, task.next_frame)
+
+    def _learn(self, stop: Callable[[], bool]) -> bool:
+        """Make the round's updates; return whether all of them."""
+        config, losses = self._config, []
+        for group in self._optimizer.param_groups:
+            group["lr"] = config.lr * linear_schedule(self.round / config.rounds, config.lr_floor)
+        for _ in range(config.updates):
+            if stop():
+                return False
+            obs, label = self._asked.sample(config.batch, self._generator)
+            loss = (self._act.excitation(obs) - label).square().mean()
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            losses.append(loss.detach())
+        self.error = float(torch.stack(losses).mean().sqrt())
+        return True
+
+    def _snapshot(self) -> dict[str, Any]:
+        parts = (self._policy.state_dict(), self._optimizer.state_dict())
+        policy, optimizer = copy.deepcopy(parts)
+        return {
+            "policy": policy, "optimizer": optimizer, "env": self._env.state_dict(),
+            "generator": self._generator.get_state(), "asked": self._asked.count,
+        }  # fmt: skip
+
+    def _take_back(self, before: dict[str, Any]) -> None:
+        self._policy.load_state_dict(before["policy"])
+        self._optimizer.load_state_dict(before["optimizer"])
+        self._env.load_state_dict(before["env"])
+        self._generator.set_state(before["generator"])
+        self._asked.count = before["asked"]
+        self._obs = self._observe()
 
 
 class _Asked:
@@ -107,62 +249,6 @@ class _Asked:
         rows = torch.randint(self.count, (size,), generator=generator, device=device)
         return self._obs[rows], self._label[rows]
 
-
-def _rounds(
-    policy: ActorCritic,
-    env: ImitationEnv,
-    config: PretrainingConfig,
-    mapping: str,
-    teacher: Callable[[], Tensor],
-    seed: int,
-    report: Callable[[str], None] | None,
-    stop: Callable[[], bool],
-) -> tuple[int, float]:
-    """The lesson itself, by a teacher that says how to excite the bodies as they are."""
-    device = env.device
-    generator = torch.Generator(device).manual_seed(seed)
-    act, invert = MeanExcitation(policy, mapping, _NODES), INVERSES[mapping]
-    mirrored = MirroredTask(env.task) if config.mirror else None
-    optimizer = torch.optim.Adam(policy.actor.parameters(), lr=config.lr)
-    asked = _Asked(config, env)
-    error, steps = torch.zeros((), device=device), 0
-    now = env.reset()
-    for round_ in range(config.rounds):
-        leads, visited = round_ < config.led_rounds, []
-        with torch.no_grad():
-            for step in range(config.steps):
-                if stop():
-                    return steps * env.num_envs, float(error.sqrt())
-                steps += 1
-                visited.append(now.nan_to_num(0.0, 0.0, 0.0))
-                excitation = act.excitation(now)
-                if leads or step % config.every == 0:
-                    label = teacher()
-                    asked.add(visited[-1], label)
-                    if mirrored is not None:
-                        image = mirrored.observe().nan_to_num(0.0, 0.0, 0.0)
-                        asked.add(image, mirrored.muscles(label))
-                    excitation = label if leads else excitation
-                noise = torch.randn(excitation.shape, generator=generator, device=device)
-                action = invert((excitation + _NOISE * noise).clamp(0.0, 1.0))
-                now = policy.normalizer.fill_nonfinite(env.step(action).obs)
-        policy.normalizer.update(torch.stack(visited))
-        losses = []
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * linear_schedule(round_ / config.rounds, config.lr_floor)
-        for _ in range(config.updates):
-            if stop():
-                break
-            obs, label = asked.sample(config.batch, generator)
-            loss = (act.excitation(obs) - label).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
-        error = torch.stack(losses).mean() if losses else error
-        if report is not None:
-            report(
-                f"pretraining: round {round_ + 1} of {config.rounds}, {asked.count:,} states, "
-                f"excitations off by {float(error.sqrt()):.3f}"
-            )
-    return steps * env.num_envs, float(error.sqrt())
+    def content(self) -> tuple[Tensor, Tensor]:
+        # Copies: of a part of a tensor, torch.save would write the whole.
+        return self._obs[: self.count].clone(), self._label[: self.count].clone()

@@ -18,7 +18,7 @@ from mm_torch.assessment import assess, in_a_line
 from mm_torch.build import make_agent, make_embodiment, make_env, make_task
 from mm_torch.checkpoint import check_embodiment, save_checkpoint
 from mm_torch.goal_task import GoalTask
-from mm_torch.pretraining import pretrain
+from mm_torch.pretraining import Lesson
 from mm_torch.run_log import RunLog, duration
 from mm_torch.warm_start import warm_start
 
@@ -63,7 +63,9 @@ class Trainer:
         self.env = make_env(config, self.task)
         self.agent = make_agent(config, self.task)
         self._evaluation_task = None
-        self._pretraining_steps, self._warm = 0, False
+        self._lesson_due = config.pretraining.rounds > 0
+        self._lesson: dict[str, Any] | None = None  # an interrupted one's state
+        self._pretraining_steps = 0
         self.iteration, self.elapsed, self.best = 0, 0.0, -math.inf
         self.evaluations: dict[str, dict[str, float]] = {}
         learner = config.world_model if config.agent.name == "world_model" else config.agent
@@ -84,7 +86,7 @@ class Trainer:
             UserError: it does not fit.
         """
         warm_start(self.agent, path)
-        self._warm = True
+        self._lesson_due = False
 
     @property
     def steps(self) -> int:
@@ -106,8 +108,8 @@ class Trainer:
     def train(self, iterations: int | None = None) -> bool:
         """Train to the end (or for `iterations` more); return whether it was interrupted.
 
-        Ctrl-C and SIGTERM finish the iteration (a first lesson ends where it is), save and return;
-        a second Ctrl-C stops at once.
+        Ctrl-C and SIGTERM finish the iteration (in a first lesson they take the round back), save
+        and return; a second Ctrl-C stops at once.
         """
         config = self.config.run
         log = RunLog(self.folder, self.iteration, self.steps, config.progress_interval)
@@ -116,9 +118,11 @@ class Trainer:
             last = min(last, self.iteration + iterations)
         handlers = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            if self.iteration == 0 and not self._pretraining_steps:
+            if not self.evaluations:
                 self._evaluate(log, "untrained")
+            if self._lesson_due:
                 self._pretrain(log)
+            if self.iteration == 0:
                 self.save("last")  # from here on there is something to resume
             while self.iteration < last and not self.finished and not self._stop:
                 values = self._iterate()
@@ -159,6 +163,9 @@ class Trainer:
         }
         if name == "last":
             state["env"] = self.env.state_dict()
+            state["lesson_due"] = self._lesson_due
+            if self._lesson is not None:
+                state["lesson"] = self._lesson
         else:
             # A policy to use needs no memory of millions of steps, nor optimisers.
             for part in ("replay", "updates"):
@@ -173,7 +180,11 @@ class Trainer:
             self._evaluation_task.simulator.close()
 
     def pretrain(self, report: Callable[[str], None] | None = None) -> float:
-        """Give the policy its first lesson (`pretraining.*`); return its excitations' error."""
+        """Give the policy its first lesson (`pretraining.*`), or the rest of an interrupted one.
+
+        Returns:
+            The root mean square error of its excitations in the last round.
+        """
         config, start = self.config, time.perf_counter()
         saved = start
 
@@ -186,18 +197,26 @@ class Trainer:
                 self.save("lesson")
                 saved = time.perf_counter()
 
-        self._pretraining_steps, error = pretrain(
+        state, self._lesson = self._lesson, None
+        lesson = Lesson(
             self.agent.learner, self.env, config.pretraining, config.action.mapping, config.seed,
-            after_round, lambda: self._stop,
+            state,
         )  # fmt: skip
+        del state
+        try:
+            self._lesson_due = not lesson.give(after_round, lambda: self._stop)
+        finally:
+            lesson.close()
+        if self._lesson_due:
+            self._lesson = lesson.state_dict()
+        self._pretraining_steps = lesson.steps
         self.agent.adopt(self.agent.learner)
-        self._obs = self.env.reset()
+        if not self._lesson_due:
+            self._obs = self.env.reset()
         self.elapsed += time.perf_counter() - start
-        return error
+        return lesson.error
 
     def _pretrain(self, log: RunLog) -> None:
-        if not self.config.pretraining.rounds or self._warm:
-            return
         error = self.pretrain(log.message)
         log.message(
             f"pretraining: {self._pretraining_steps:,} steps, excitations off by {error:.3f}"
@@ -271,6 +290,8 @@ class Trainer:
             ) from error
         self.iteration = checkpoint["iteration"]
         self._pretraining_steps = checkpoint.get("pretraining_steps", 0)
+        self._lesson_due = checkpoint.get("lesson_due", False)
+        self._lesson = checkpoint.pop("lesson", None)  # gigabytes: let go of by whoever read them
         self.elapsed = checkpoint["elapsed"]
         self.best = checkpoint["best"]
         self.evaluations = dict(checkpoint["evaluations"])

@@ -12,7 +12,7 @@ import torch
 from cfg import UserError
 from mm_torch.build import make_agent, make_env, make_task
 from mm_torch.expert import Expert
-from mm_torch.pretraining import pretrain
+from mm_torch.pretraining import Lesson
 from sim.gait_targets import GaitTargets, Stepping
 from sim.leg import Leg
 from tests.mm_torch.helpers import body, small_config, small_task
@@ -151,10 +151,11 @@ def test_a_policy_learns_from_it(task) -> None:
     config = small_config("fullbody", *settings)
     own = small_task("fullbody", *settings)
     agent, env, lines = make_agent(config, own), make_env(config, own), []
-    steps, error = pretrain(agent.learner, env, config.pretraining, "sigmoid", 0, lines.append)
-    assert steps == 2 * 4 * 2
+    lesson = Lesson(agent.learner, env, config.pretraining, "sigmoid", 0)
+    assert lesson.give(lines.append)
+    assert lesson.steps == 2 * 4 * 2
     assert [("12 states" in line, "8 states" in line) for line in lines] == [(0, 1), (1, 0)]
-    assert error < 0.25
+    assert lesson.error < 0.25
     own.simulator.close()
 
 

@@ -15,7 +15,7 @@ from mm_torch.checkpoint import load_checkpoint
 from mm_torch.evaluation import evaluate, summarize
 from mm_torch.mirrored_task import MirroredTask
 from mm_torch.policy_loading import load_policy
-from mm_torch.pretraining import pretrain
+from mm_torch.pretraining import Lesson
 from mm_torch.trainer import Trainer
 from tests.mm_torch.helpers import small_config, small_task
 from tests.mm_torch.test_imagined_task import SMALL
@@ -55,10 +55,10 @@ def test_mirror_images_are_learnt_from_as_well() -> None:
         settings = (*LESSON, f"pretraining.mirror={mirror}")
         config, task = small_config("bimanual", *settings), small_task("bimanual", *settings)
         agent, lines = make_agent(config, task), []
-        steps, error = pretrain(
-            agent.policy, make_env(config, task), config.pretraining, "sigmoid", 0, lines.append
-        )
-        assert steps == 80 and error < 0.2
+        env = make_env(config, task)
+        lesson = Lesson(agent.policy, env, config.pretraining, "sigmoid", 0)
+        assert lesson.give(lines.append)
+        assert lesson.steps == 80 and lesson.error < 0.2
         assert f"{160 if mirror else 80} states" in lines[-1]
         policy, seen = MeanExcitation(agent.policy, "sigmoid"), MirroredTask(task)
         with torch.no_grad():
@@ -68,41 +68,85 @@ def test_mirror_images_are_learnt_from_as_well() -> None:
     assert asked[True] < 0.5 * asked[False], asked
 
 
-def test_a_lesson_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends at the step that the signal came at; what it taught is saved and can be resumed."""
-    trainer = Trainer(small_config("bimanual", *LESSON), tmp_path)
-    step, done = trainer.env.step, []
+@pytest.mark.parametrize(("calls", "agent"), [(14, ()), (35, SMALL), (55, ())])
+def test_a_lesson_goes_on_where_it_was_interrupted(
+    calls: int, agent: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of it, resumed, and the training after it end as if nothing had happened.
 
-    def interrupted(action: torch.Tensor) -> object:
-        done.append(1)
-        if len(done) == 14:  # in the second of two rounds of ten
-            signal.raise_signal(signal.SIGTERM)
-        return step(action)
+    The signal comes in the first round's updates or the second's steps or updates, of ten and
+    twenty each; the lesson ends there.
+    """
+    settings = [item.replace("updates=60", "updates=20") for item in (*LESSON, *agent)]
+    whole = Trainer(small_config("bimanual", *settings), tmp_path / "whole")
+    assert whole.train() is False
+    asked = []
+    give = Lesson.give
 
-    monkeypatch.setattr(trainer.env, "step", interrupted)
+    def interrupted(lesson: Lesson, report: object, stop: object) -> bool:
+        def look() -> bool:
+            asked.append(1)
+            if len(asked) == calls:
+                signal.raise_signal(signal.SIGTERM)
+            return stop()
+
+        return give(lesson, report, look)
+
+    monkeypatch.setattr(Lesson, "give", interrupted)
+    folder = tmp_path / "run"
+    trainer = Trainer(whole.config, folder)
     assert trainer.train() is True
-    assert len(done) == 14 and trainer.steps == 14 * 4
+    assert len(asked) == calls and trainer.steps == calls // 30 * 40
     trainer.close()
-    content = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
-    resumed = Trainer(trainer.config, tmp_path, content)
+    content = load_checkpoint(folder / "checkpoints" / "last.pt")
+    assert len(content["lesson"]["obs"]) == calls // 30 * 40
+    resumed = Trainer(trainer.config, folder, content)
     assert resumed.train() is False
-    assert resumed.steps == 14 * 4 + 64
+    assert resumed.steps == whole.steps > 2 * 40
+    expected = whole.agent.policy.state_dict()
+    for name, value in resumed.agent.policy.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    assert resumed.evaluations.keys() == {"untrained", "pretrained", "trained"}
+    assert "lesson" not in load_checkpoint(folder / "checkpoints" / "last.pt")
     resumed.close()
+    whole.close()
 
 
-def test_a_lesson_ends_among_its_updates_too() -> None:
+@pytest.mark.parametrize("ending", [True, False])
+def test_a_teacher_that_dies_of_the_same_signal_is_no_error(
+    ending: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, task = small_config("bimanual", *LESSON), small_task("bimanual", *LESSON)
-    agent, calls, lines = make_agent(config, task), [], []
+    lesson = Lesson(
+        make_agent(config, task).policy, make_env(config, task), config.pretraining, "sigmoid", 0
+    )
+    dead = []
 
-    def stop() -> bool:
-        calls.append(1)
-        return len(calls) > 10 + 5  # ten steps and five of sixty updates
+    def die(lesson: Lesson) -> None:
+        dead.append(1)
+        raise UserError("a process died")
 
-    env = make_env(config, task)
-    steps, error = pretrain(agent.policy, env, config.pretraining, "sigmoid", 0, lines.append, stop)
-    assert steps == 10 * 4 and len(calls) == 10 + 5 + 2 and len(lines) == 1
-    assert 0.0 < error < 0.5
+    monkeypatch.setattr(Lesson, "_teach", die)
+    if ending:
+        assert lesson.give(stop=lambda: bool(dead)) is False
+        assert len(dead) == 1 and lesson.steps == 0
+    else:
+        with pytest.raises(UserError, match="a process died"):
+            lesson.give()
     task.simulator.close()
+
+
+def test_a_lesson_that_was_another_is_said_in_a_line(tmp_path: Path) -> None:
+    trainer = Trainer(small_config("bimanual", *LESSON), tmp_path)
+    lesson = Lesson(trainer.agent.policy, trainer.env, trainer.config.pretraining, "sigmoid", 0)
+    lesson.give()
+    trainer.config.pretraining.rounds = 1
+    with pytest.raises(UserError, match=r"the checkpoint's lesson is another one than pretrain"):
+        Lesson(
+            trainer.agent.policy, trainer.env, trainer.config.pretraining, "sigmoid", 0,
+            lesson.state_dict(),
+        )  # fmt: skip
+    trainer.close()
 
 
 def test_walks_go_on_from_round_to_round() -> None:
@@ -110,7 +154,7 @@ def test_walks_go_on_from_round_to_round() -> None:
     settings = (*LESSON, "reset.start=first", "termination.site_deviation=10")
     config, task = small_config("bimanual", *settings), small_task("bimanual", *settings)
     agent, env = make_agent(config, task), make_env(config, task)
-    pretrain(agent.policy, env, config.pretraining, "sigmoid", 0)
+    Lesson(agent.policy, env, config.pretraining, "sigmoid", 0).give()
     assert (task.next_frame == 2 * 10 + 1).all()
     task.simulator.close()
 
