@@ -269,7 +269,7 @@ class PretrainingConfig:
         "statics (the activations that explain the reference) or muscle_control (computed muscle "
         "control, which corrects and balances; bodies that walk)",
     )
-    processes: int = opt(0, "that compute muscle control; 0 = one a core")
+    processes: int = opt(0, "processes that compute muscle control; 0 = one a core")
     led_rounds: int = opt(0, "first rounds in which the teacher acts in the policy's place")
     steps: int = opt(20, "control steps a world in each round")
     every: int = opt(1, "ask the teacher at every so many of the policy's control steps")

@@ -122,7 +122,7 @@ class Trainer:
                 self._evaluate(log, "untrained")
             if self._lesson_due:
                 self._pretrain(log)
-            if self.iteration == 0:
+            if self.iteration == 0 and not self._stop:
                 self.save("last")  # from here on there is something to resume
             while self.iteration < last and not self.finished and not self._stop:
                 values = self._iterate()

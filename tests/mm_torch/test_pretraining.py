@@ -94,8 +94,10 @@ def test_a_lesson_goes_on_where_it_was_interrupted(
 
     monkeypatch.setattr(Lesson, "give", interrupted)
     folder = tmp_path / "run"
-    trainer = Trainer(whole.config, folder)
+    trainer, save, saved = Trainer(whole.config, folder), Trainer.save, []
+    monkeypatch.setattr(Trainer, "save", lambda self, name: (saved.append(name), save(self, name)))
     assert trainer.train() is True
+    assert saved == ["best", "last"]  # once: it may be gigabytes
     assert len(asked) == calls and trainer.steps == calls // 30 * 40
     trainer.close()
     content = load_checkpoint(folder / "checkpoints" / "last.pt")
