@@ -72,9 +72,10 @@ class Retargeter:
             raise UserError("device=cuda: PyTorch sees no CUDA device: use device=cpu")
         self.config = config
         self.embodiment: Embodiment = load_embodiment(config.embodiment, config.fingers)
-        self.solver = Solver(
-            self.embodiment, SolveOptions(smoothing_hz=config.smoothing_hz), device=config.device
+        options = SolveOptions(
+            smoothing_hz=config.smoothing_hz, avoid_self_collision=config.avoid_self_collision
         )
+        self.solver = Solver(self.embodiment, options, device=config.device)
         self.thresholds = Thresholds(**OmegaConf.to_container(config.reject))
         self._coordinates = IndependentCoordinates(self.embodiment)
         self._models: dict[tuple[str, str], BodyModel] = {}

@@ -7,6 +7,7 @@ coordinates, is
     sum_f w_f |p_f - p_f*|² + u_f |log(R_f R_f*')|²     tracking (retarget.tracks)
     + a weak pull to the neutral posture
     + contact: standing soles stay where they are, at the floor's height and never below it
+    + parts of the body stay out of each other (retarget.self_collision)
     + stiffness * |x_{t-1} - 2 x_t + x_{t+1}|²           smoothness between frames.
 
 The stiffness is set by a frequency: with h the mean curvature of the tracking cost, stiffness =
@@ -36,6 +37,7 @@ from torch import Tensor
 
 from retarget.levels import Level, clip_parts
 from retarget.normal_equations import ContactWeights, NormalEquations, Targets
+from retarget.self_collision import SelfCollision
 from retarget.smooth_solve import SmoothSystem, second_difference, second_difference_transposed
 from retarget.stance import Stance
 from retarget.tracks import LEAST_ELEVATION
@@ -49,6 +51,7 @@ class SolveOptions:
 
     Attributes:
         contact: find the floor and hold standing feet; false solves for tracking alone.
+        avoid_self_collision: keep parts of the body out of each other.
         smoothing_hz: frequency (Hz) at which motion is halved; infinite for none.
         least_curvature: curvature (per rad²) that a joint counts as having where tracking says less
             about it; smooths toes, wrists and the arm's plane of elevation more than the rest.
@@ -65,6 +68,7 @@ class SolveOptions:
     """
 
     contact: bool = True
+    avoid_self_collision: bool = True
     smoothing_hz: float = 8.0
     least_curvature: float = 0.1
     neutral: float = 5e-4
@@ -73,7 +77,7 @@ class SolveOptions:
     start_hz: tuple[float, ...] = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0)
     middle_rate: float = 2.5
     middle_steps: int = 6
-    last_steps: int = 1
+    last_steps: int = 2
     solver_iterations: tuple[int, int] = (12, 20)
     damping: float = 0.7
 
@@ -115,6 +119,7 @@ class Solver:
         self.dtype, self.device = dtype, torch.device(device)
         self.stance = Stance(embodiment, self.equations)
         coordinates = self.equations.coordinates
+        self._collision = SelfCollision(embodiment, coordinates)
         self._lower, self._upper = coordinates.lower.clone(), coordinates.upper
         for column, name in enumerate(embodiment.independent_joints):
             if name.startswith("shoulder_elv"):
@@ -144,6 +149,7 @@ class Solver:
         joints, root, curvature, start = self._start(targets, lengths, fps)
         if held:
             self.stance.level_floor(joints, root, targets, start, standing)
+        collision = self._collision if options.avoid_self_collision else None
         middle = max(1, int(fps / (options.middle_rate * options.smoothing_hz)))
         level = start
         steps = {middle: options.middle_steps, 1: options.last_steps}
@@ -160,7 +166,9 @@ class Solver:
                     own = firmness[level.index.cpu().numpy()]
                     self.stance.hold(joints, root, some, own, level.lengths, fps / stride)
                 scale = options.damping if number else 1.0
-                joints, root = self._step(joints, root, some, stiffness, level.link, scale)
+                joints, root = self._step(
+                    joints, root, some, stiffness, level.link, scale, collision
+                )
         return [
             Solution(
                 joints[part],
@@ -218,11 +226,14 @@ class Solver:
         stiffness: Tensor,
         link: Tensor,
         scale: float = 1.0,
+        collision: SelfCollision | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """One Gauss-Newton step, or `scale` of it."""
         options, first = self.options, self.equations.coordinates.root
         hessian, gradient = self.equations(joints, root, targets)
         q = joints.to(self.dtype)
+        if collision is not None:
+            collision.add(hessian, gradient, q, None if root is None else root.to(self.dtype))
         gradient[:, first:] += options.neutral * (q - self._neutral.to(self.dtype))
         # A trace of damping for directions that nothing fixes.
         hessian.diagonal(dim1=1, dim2=2).add_(1e-5)

@@ -1,0 +1,191 @@
+"""Parts of a body that are inside each other: how deep, which way out, and the solver takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from retarget.pair_distances import PairDistances
+from retarget.pipeline import Retargeter
+from retarget.quality import Quality
+from retarget.self_collision import SelfCollision
+from retarget.settings import RetargetConfig
+from retarget.solve import SolveOptions, Solver
+from retarget.tracks import track_frames
+from sim.embodiment import Embodiment
+from sim.independent import IndependentCoordinates
+from sim.kinematics import Kinematics
+from tests.conftest import body
+
+_WEIGHT, _CLEARANCE = 100.0, 0.003
+
+
+def _overlapping(embodiment: Embodiment, frames: int) -> torch.Tensor:
+    """Random postures (T, nq) with a pair, apart at rest, that is 5 to 40 mm deep in each other."""
+    rng, coordinates = np.random.default_rng(0), IndependentCoordinates(embodiment)
+    low, high = (bound.clamp(-2.0, 2.0) for bound in (coordinates.lower, coordinates.upper))
+    root = None
+    if embodiment.has_root:
+        turn = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(1, 4))))
+        root = torch.cat((torch.tensor([[0.3, -0.2, 1.1]], dtype=torch.float64), turn), dim=1)
+    distances, found = PairDistances(embodiment, 0.0), []
+    rest = distances(embodiment.model.qpos0[None]).geoms.tolist()
+    while len(found) < frames:
+        share = torch.from_numpy(rng.uniform(0.1, 0.9, (1, len(low))))
+        qpos = coordinates.qpos(low + share * (high - low), root)
+        near = distances(qpos.numpy())
+        own = [pair not in rest for pair in near.geoms.tolist()]
+        depth = -near.distance[own]
+        if len(depth) and 0.005 < depth.max() < 0.04:
+            found.append(qpos)
+    return torch.cat(found)
+
+
+@pytest.fixture(params=["fullbody", "bimanual"])
+def overlapping(
+    request: pytest.FixtureRequest,
+) -> tuple[Embodiment, torch.Tensor, torch.Tensor | None]:
+    """A body, independent joints (T, m) and roots (T, 7) of postures that overlap."""
+    embodiment = body(request.param)
+    qpos = _overlapping(embodiment, 4)
+    root = qpos[:, :7] if embodiment.has_root else None
+    return embodiment, qpos[:, embodiment.independent_qpos], root
+
+
+def test_slopes_are_derivatives_of_the_distance(overlapping) -> None:
+    embodiment, joints, root = overlapping
+    coordinates = IndependentCoordinates(embodiment)
+    qpos = coordinates.qpos(joints, root).numpy()
+    distances = PairDistances(embodiment, 0.01)
+    near = distances(qpos)
+    assert (near.distance < -0.005).sum() >= 4 and near.distance.max() < 0.01
+    assert embodiment.floor_geom not in near.geoms
+    step = 1e-6
+    for dof in np.flatnonzero(np.abs(near.slope).max(0) > 0.05)[-6:]:
+        # Every dof here but the root's has a position of its own.
+        column = int(embodiment.model.jnt_qposadr[embodiment.model.dof_jntid[dof]])
+        if column < 7 * embodiment.has_root:
+            continue
+        moved = qpos.copy()
+        moved[:, column] += step
+        later = distances(moved)
+        assert (later.geoms == near.geoms).all()
+        slope = (later.distance - near.distance) / step
+        np.testing.assert_allclose(slope, near.slope[:, dof], atol=2e-3)
+
+
+def _cost(embodiment: Embodiment, joints: torch.Tensor, root: torch.Tensor | None) -> torch.Tensor:
+    """(T,) half of what the overlaps cost, written out."""
+    distances = PairDistances(embodiment, _CLEARANCE)
+    rest = distances(embodiment.model.qpos0[None])
+    least = {}
+    for pair, distance in zip(rest.geoms.tolist(), rest.distance, strict=True):
+        least[tuple(pair)] = min(distance, least.get(tuple(pair), _CLEARANCE))
+    near = distances(IndependentCoordinates(embodiment).qpos(joints, root).numpy())
+    cost = torch.zeros(len(joints), dtype=torch.float64)
+    for frame, pair, distance in zip(near.frame, near.geoms.tolist(), near.distance, strict=True):
+        lack = max(least.get(tuple(pair), _CLEARANCE) - distance, 0.0)
+        cost[frame] += 0.5 * _WEIGHT * lack**2
+    return cost
+
+
+def test_the_gradient_is_that_of_the_cost(overlapping) -> None:
+    embodiment, joints, root = overlapping
+    coordinates = IndependentCoordinates(embodiment)
+    collision = SelfCollision(embodiment, coordinates, _WEIGHT, _CLEARANCE)
+    width = coordinates.width
+    hessian = torch.zeros(len(joints), width, width, dtype=torch.float64)
+    gradient = torch.zeros(len(joints), width, dtype=torch.float64)
+    collision.add(hessian, gradient, joints, root)
+    step = 1e-6
+    for column in range(joints.shape[1]):
+        moved = joints.clone()
+        moved[:, column] += step
+        slope = (_cost(embodiment, moved, root) - _cost(embodiment, joints, root)) / step
+        found = gradient[:, coordinates.root + column]
+        np.testing.assert_allclose(found, slope, atol=2e-3 + 1e-2 * float(slope.abs().max()))
+    assert gradient.abs().amax(1).min() > 0.1
+    # Inner forces: the body as a whole is neither moved nor turned.
+    assert gradient[:, : coordinates.root].abs().max() < 1e-9 if coordinates.root else True
+    assert torch.allclose(hessian, hessian.transpose(1, 2))
+    assert torch.linalg.eigvalsh(hessian).min() > -1e-9
+
+
+def test_what_overlaps_at_rest_may_stay_so(overlapping) -> None:
+    embodiment, _, _ = overlapping
+    coordinates = IndependentCoordinates(embodiment)
+    qpos = torch.from_numpy(embodiment.model.qpos0)[None]
+    gradient = torch.zeros(1, coordinates.width, dtype=torch.float64)
+    hessian = torch.zeros(1, coordinates.width, coordinates.width, dtype=torch.float64)
+    root = qpos[:, :7] if embodiment.has_root else None
+    collision = SelfCollision(embodiment, coordinates)
+    collision.add(hessian, gradient, qpos[:, embodiment.independent_qpos], root)
+    assert len(PairDistances(embodiment, 0.0)(qpos.numpy()).frame) > 0
+    assert gradient.abs().max() < 1e-9
+
+
+def _deepest(embodiment: Embodiment, qpos: np.ndarray, rest: dict[tuple[int, ...], float]) -> float:
+    near = PairDistances(embodiment, 0.0)(qpos)
+    pairs = zip(near.geoms.tolist(), near.distance, strict=True)
+    return -min((distance - rest.get(tuple(pair), 0.0) for pair, distance in pairs), default=0.0)
+
+
+def test_legs_that_pass_through_each_other_are_led_past() -> None:
+    embodiment = body("fullbody")
+    qpos = np.tile(embodiment.model.qpos0, (160, 1))
+    qpos[:, 2] += 0.3  # in the air: feet are free
+    swing = 0.45 * np.sin(2 * np.pi * np.arange(160) / 80)
+    for side, sign in (("r", 1.0), ("l", -1.0)):
+        qpos[:, embodiment.model.joint(f"hip_flexion_{side}").qposadr[0]] = sign * swing
+        qpos[:, embodiment.model.joint(f"hip_adduction_{side}").qposadr[0]] = 0.06
+    qpos = embodiment.couplings.complete_qpos(qpos)
+    wanted = Kinematics(embodiment.model, track_frames(embodiment))(torch.from_numpy(qpos))
+    near = PairDistances(embodiment, 0.0)(embodiment.model.qpos0[None])
+    rest = dict(zip(map(tuple, near.geoms.tolist()), near.distance, strict=True))
+    found, error = {}, {}
+    for avoid in (False, True):
+        solver = Solver(embodiment, SolveOptions(contact=False, avoid_self_collision=avoid))
+        solution = solver.solve([wanted], 100.0)[0]
+        coordinates = IndependentCoordinates(embodiment)
+        found[avoid] = coordinates.qpos(solution.joints, solution.root).numpy()
+        reached, _ = Kinematics(embodiment.model, track_frames(embodiment))(
+            torch.from_numpy(found[avoid])
+        )
+        error[avoid] = float(
+            (reached - wanted[0])[:, : len(embodiment.mimic_sites)].norm(dim=-1).mean()
+        )
+    assert _deepest(embodiment, found[False], rest) > 0.03
+    assert _deepest(embodiment, found[True], rest) < 0.004
+    assert error[True] < error[False] + 0.01
+    # Smoothly: no joint is jerked aside.
+    jerk = [float(np.abs(np.diff(found[avoid][:, 7:], 3, axis=0)).max()) for avoid in (False, True)]
+    assert jerk[1] < 6 * jerk[0]
+
+
+def test_captured_legs_pass_each_other_without_touching(shared: Path) -> None:
+    clip = shared / "data" / "amass" / "CMU" / "02" / "02_01_poses.npz"
+    models = shared / "data" / "body_models"
+    if not clip.exists() or not models.exists():
+        pytest.skip(f"no captured motion at {clip}, or no body model at {models}")
+    quality = {}
+    for avoid in (False, True):
+        config = RetargetConfig(
+            motions=str(clip), body_model=str(models), activations=False, avoid_self_collision=avoid
+        )
+        quality[avoid] = _retargeted(config, clip)
+    assert quality[False].self_collision_beyond_neutral_mm > 20
+    assert quality[True].self_collision_beyond_neutral_mm < 3
+    assert quality[True].site_error_mean_cm < quality[False].site_error_mean_cm + 0.1
+    assert quality[True].joint_limit_violation_pct == quality[True].floating_stance_pct == 0
+
+
+def _retargeted(config: RetargetConfig, clip: Path) -> Quality:
+    retargeter = Retargeter(OmegaConf.structured(config))
+    source = retargeter.prepare(clip)
+    motion, result = retargeter.finish(source, retargeter.solve([source])[0], 0.0)
+    assert len(motion) == 286
+    return result.quality
