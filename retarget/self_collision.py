@@ -1,7 +1,8 @@
 """Keeps the parts of a body out of each other.
 
-Captured legs pass each other with less room than the model's collision geoms need, and hands that
-touch thighs end up inside them. No simulated body can follow that: it stumbles over its own leg.
+Captured legs pass each other with less room than the model's collision geoms need, hands that touch
+thighs end up inside them, and arms that hang are inside the chest, as in the neutral posture. No
+simulated body can follow that: it stumbles over its own leg, and arms are thrown out of the chest.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ _MARGIN = 0.005
 class SelfCollision:
     """What it costs a posture that parts of the body are inside each other, or nearly so.
 
-    With d the distance of a pair and c the least that is asked for, weight * min(d - c, 0)². Geoms
-    that overlap in the neutral posture may stay as deep as there. Limbs whose axes cross (some 6 cm
-    deep) may be parted either way, and frame by frame it is not told which.
+    With d the distance of a pair and c the clearance, weight * min(d - c, 0)². Limbs whose axes
+    cross (some 6 cm deep) may be parted either way, and frame by frame it is not told which.
     """
 
     def __init__(
@@ -42,14 +42,8 @@ class SelfCollision:
             weight: cost per m² of what is missing to the clearance.
             clearance: distance that a pair should keep (m).
         """
-        self._coordinates, self._weight = coordinates, weight
+        self._coordinates, self._weight, self._clearance = coordinates, weight, clearance
         self._distances = PairDistances(embodiment, clearance + _MARGIN)
-        size = embodiment.model.ngeom
-        self._least = np.full((size, size), clearance)
-        neutral = self._distances(embodiment.model.qpos0[None])
-        for (one, other), distance in zip(neutral.geoms, neutral.distance, strict=True):
-            least = min(distance, self._least[one, other], clearance)
-            self._least[one, other] = self._least[other, one] = least
 
     def add(self, hessian: Tensor, gradient: Tensor, joints: Tensor, root: Tensor | None) -> None:
         """Add the cost's Gauss-Newton model.
@@ -61,15 +55,13 @@ class SelfCollision:
         coordinates = self._coordinates
         qpos = coordinates.qpos(joints, root)
         near = self._distances(qpos.double().cpu().numpy())
-        lack = self._least[near.geoms[:, 0], near.geoms[:, 1]] - near.distance
-        share = np.clip(1.0 + lack / _MARGIN, 0.0, 1.0)
-        counts = share > 0
-        if not counts.any():
+        if not len(near.frame):
             return
-        frame = torch.from_numpy(near.frame[counts]).to(hessian.device)
+        lack = self._clearance - near.distance
+        share = np.clip(1.0 + lack / _MARGIN, 0.0, 1.0)
+        frame = torch.from_numpy(near.frame).to(hessian.device)
         lack, share, slope = (
-            torch.from_numpy(part[counts]).to(hessian)
-            for part in (lack.clip(0.0), share, near.slope)
+            torch.from_numpy(part).to(hessian) for part in (lack.clip(0.0), share, near.slope)
         )
         slope = slope * coordinates.slopes(qpos[frame])
         moved = coordinates.column_of_dof >= 0

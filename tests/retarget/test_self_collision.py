@@ -25,7 +25,7 @@ _WEIGHT, _CLEARANCE = 100.0, 0.003
 
 
 def _overlapping(embodiment: Embodiment, frames: int) -> torch.Tensor:
-    """Random postures (T, nq) with a pair, apart at rest, that is 5 to 40 mm deep in each other."""
+    """Random postures (T, nq) whose deepest pair is 5 to 40 mm deep in each other."""
     rng, coordinates = np.random.default_rng(0), IndependentCoordinates(embodiment)
     low, high = (bound.clamp(-2.0, 2.0) for bound in (coordinates.lower, coordinates.upper))
     root = None
@@ -33,13 +33,10 @@ def _overlapping(embodiment: Embodiment, frames: int) -> torch.Tensor:
         turn = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(1, 4))))
         root = torch.cat((torch.tensor([[0.3, -0.2, 1.1]], dtype=torch.float64), turn), dim=1)
     distances, found = PairDistances(embodiment, 0.0), []
-    rest = distances(embodiment.model.qpos0[None]).geoms.tolist()
     while len(found) < frames:
         share = torch.from_numpy(rng.uniform(0.1, 0.9, (1, len(low))))
         qpos = coordinates.qpos(low + share * (high - low), root)
-        near = distances(qpos.numpy())
-        own = [pair not in rest for pair in near.geoms.tolist()]
-        depth = -near.distance[own]
+        depth = -distances(qpos.numpy()).distance
         if len(depth) and 0.005 < depth.max() < 0.04:
             found.append(qpos)
     return torch.cat(found)
@@ -80,16 +77,12 @@ def test_slopes_are_derivatives_of_the_distance(overlapping) -> None:
 
 def _cost(embodiment: Embodiment, joints: torch.Tensor, root: torch.Tensor | None) -> torch.Tensor:
     """(T,) half of what the overlaps cost, written out."""
-    distances = PairDistances(embodiment, _CLEARANCE)
-    rest = distances(embodiment.model.qpos0[None])
-    least = {}
-    for pair, distance in zip(rest.geoms.tolist(), rest.distance, strict=True):
-        least[tuple(pair)] = min(distance, least.get(tuple(pair), _CLEARANCE))
-    near = distances(IndependentCoordinates(embodiment).qpos(joints, root).numpy())
+    near = PairDistances(embodiment, _CLEARANCE)(
+        IndependentCoordinates(embodiment).qpos(joints, root).numpy()
+    )
     cost = torch.zeros(len(joints), dtype=torch.float64)
-    for frame, pair, distance in zip(near.frame, near.geoms.tolist(), near.distance, strict=True):
-        lack = max(least.get(tuple(pair), _CLEARANCE) - distance, 0.0)
-        cost[frame] += 0.5 * _WEIGHT * lack**2
+    for frame, distance in zip(near.frame, near.distance, strict=True):
+        cost[frame] += 0.5 * _WEIGHT * max(_CLEARANCE - distance, 0.0) ** 2
     return cost
 
 
@@ -108,30 +101,36 @@ def test_the_gradient_is_that_of_the_cost(overlapping) -> None:
         slope = (_cost(embodiment, moved, root) - _cost(embodiment, joints, root)) / step
         found = gradient[:, coordinates.root + column]
         np.testing.assert_allclose(found, slope, atol=2e-3 + 1e-2 * float(slope.abs().max()))
-    assert gradient.abs().amax(1).min() > 0.1
+    assert gradient.abs().amax(1).min() > 0.05
     # Inner forces: the body as a whole is neither moved nor turned.
     assert gradient[:, : coordinates.root].abs().max() < 1e-9 if coordinates.root else True
     assert torch.allclose(hessian, hessian.transpose(1, 2))
     assert torch.linalg.eigvalsh(hessian).min() > -1e-9
 
 
-def test_what_overlaps_at_rest_may_stay_so(overlapping) -> None:
-    embodiment, _, _ = overlapping
-    coordinates = IndependentCoordinates(embodiment)
-    qpos = torch.from_numpy(embodiment.model.qpos0)[None]
-    gradient = torch.zeros(1, coordinates.width, dtype=torch.float64)
-    hessian = torch.zeros(1, coordinates.width, coordinates.width, dtype=torch.float64)
-    root = qpos[:, :7] if embodiment.has_root else None
-    collision = SelfCollision(embodiment, coordinates)
-    collision.add(hessian, gradient, qpos[:, embodiment.independent_qpos], root)
-    assert len(PairDistances(embodiment, 0.0)(qpos.numpy()).frame) > 0
-    assert gradient.abs().max() < 1e-9
+def _deepest(embodiment: Embodiment, qpos: np.ndarray) -> float:
+    return -min(PairDistances(embodiment, 0.0)(qpos).distance, default=0.0)
 
 
-def _deepest(embodiment: Embodiment, qpos: np.ndarray, rest: dict[tuple[int, ...], float]) -> float:
-    near = PairDistances(embodiment, 0.0)(qpos)
-    pairs = zip(near.geoms.tolist(), near.distance, strict=True)
-    return -min((distance - rest.get(tuple(pair), 0.0) for pair, distance in pairs), default=0.0)
+def _follow(embodiment: Embodiment, qpos: np.ndarray, avoid: bool) -> tuple[np.ndarray, float]:
+    """Postures (T, nq) that follow those of a body itself, and the mean site error (m)."""
+    kinematics = Kinematics(embodiment.model, track_frames(embodiment))
+    wanted = kinematics(torch.from_numpy(qpos))
+    solver = Solver(embodiment, SolveOptions(contact=False, avoid_self_collision=avoid))
+    solution = solver.solve([wanted], 100.0)[0]
+    found = IndependentCoordinates(embodiment).qpos(solution.joints, solution.root)
+    error = (kinematics(found)[0] - wanted[0])[:, : len(embodiment.mimic_sites)].norm(dim=-1)
+    return found.numpy(), float(error.mean())
+
+
+@pytest.mark.parametrize("name", ["fullbody", "bimanual"])
+def test_arms_that_hang_inside_the_chest_are_taken_out(name: str) -> None:
+    embodiment = body(name)
+    qpos = np.tile(embodiment.model.qpos0, (60, 1))
+    assert _deepest(embodiment, qpos) > 0.02
+    (inside, error), (outside, more) = (_follow(embodiment, qpos, avoid) for avoid in (False, True))
+    assert _deepest(embodiment, inside) > 0.005 and _deepest(embodiment, outside) < 0.001
+    assert more < error + 0.015
 
 
 def test_legs_that_pass_through_each_other_are_led_past() -> None:
@@ -143,27 +142,12 @@ def test_legs_that_pass_through_each_other_are_led_past() -> None:
         qpos[:, embodiment.model.joint(f"hip_flexion_{side}").qposadr[0]] = sign * swing
         qpos[:, embodiment.model.joint(f"hip_adduction_{side}").qposadr[0]] = 0.06
     qpos = embodiment.couplings.complete_qpos(qpos)
-    wanted = Kinematics(embodiment.model, track_frames(embodiment))(torch.from_numpy(qpos))
-    near = PairDistances(embodiment, 0.0)(embodiment.model.qpos0[None])
-    rest = dict(zip(map(tuple, near.geoms.tolist()), near.distance, strict=True))
-    found, error = {}, {}
-    for avoid in (False, True):
-        solver = Solver(embodiment, SolveOptions(contact=False, avoid_self_collision=avoid))
-        solution = solver.solve([wanted], 100.0)[0]
-        coordinates = IndependentCoordinates(embodiment)
-        found[avoid] = coordinates.qpos(solution.joints, solution.root).numpy()
-        reached, _ = Kinematics(embodiment.model, track_frames(embodiment))(
-            torch.from_numpy(found[avoid])
-        )
-        error[avoid] = float(
-            (reached - wanted[0])[:, : len(embodiment.mimic_sites)].norm(dim=-1).mean()
-        )
-    assert _deepest(embodiment, found[False], rest) > 0.03
-    assert _deepest(embodiment, found[True], rest) < 0.004
-    assert error[True] < error[False] + 0.01
+    (through, error), (past, more) = (_follow(embodiment, qpos, avoid) for avoid in (False, True))
+    assert _deepest(embodiment, through) > 0.03 and _deepest(embodiment, past) < 0.001
+    assert more < error + 0.01
     # Smoothly: no joint is jerked aside.
-    jerk = [float(np.abs(np.diff(found[avoid][:, 7:], 3, axis=0)).max()) for avoid in (False, True)]
-    assert jerk[1] < 6 * jerk[0]
+    before, after = (np.abs(np.diff(found[:, 7:], 3, axis=0)).max() for found in (through, past))
+    assert after < 6 * before
 
 
 def test_captured_legs_pass_each_other_without_touching(shared: Path) -> None:
@@ -178,8 +162,8 @@ def test_captured_legs_pass_each_other_without_touching(shared: Path) -> None:
         )
         quality[avoid] = _retargeted(config, clip)
     assert quality[False].self_collision_beyond_neutral_mm > 20
-    assert quality[True].self_collision_beyond_neutral_mm < 3
-    assert quality[True].site_error_mean_cm < quality[False].site_error_mean_cm + 0.1
+    assert quality[True].self_collision_depth_mm < 3
+    assert quality[True].site_error_mean_cm < quality[False].site_error_mean_cm + 0.3
     assert quality[True].joint_limit_violation_pct == quality[True].floating_stance_pct == 0
 
 
