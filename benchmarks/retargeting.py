@@ -28,7 +28,8 @@ import torch
 from cfg import UserError, load_settings
 from retarget.pipeline import Retargeter, Source
 from retarget.settings import CHOICES, RANGES, RetargetConfig
-from retarget.solve import Solution, SolveOptions
+from retarget.solve import Solution
+from retarget.solve_options import SolveOptions
 from retarget.tracks import tracks
 from sim.independent import IndependentCoordinates
 from sim.kinematics import Kinematics

@@ -28,7 +28,8 @@ from retarget.resample import resample_positions, resample_rotations, rotvec_to_
 from retarget.settings import PRACTICAL
 from retarget.skeleton import FittedSkeleton, fit_skeleton, leg_length
 from retarget.smpl_clip import ClipError, SmplClip, load_clip
-from retarget.solve import Solution, SolveOptions, Solver
+from retarget.solve import Solution, Solver
+from retarget.solve_options import SolveOptions
 from retarget.tracks import tracks
 from sim.embodiment import Embodiment, load_embodiment
 from sim.independent import IndependentCoordinates

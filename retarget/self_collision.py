@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retarget.pair_distances import PairDistances
+from retarget.pair_distances import NearPairs, PairDistances
 from sim.embodiment import Embodiment
 from sim.independent import IndependentCoordinates
 
@@ -32,7 +32,7 @@ class SelfCollision:
         embodiment: Embodiment,
         coordinates: IndependentCoordinates,
         weight: float = 100.0,
-        clearance: float = 0.003,
+        clearance: float = 0.005,
     ) -> None:
         """Prepare a body.
 
@@ -45,6 +45,13 @@ class SelfCollision:
         self._coordinates, self._weight, self._clearance = coordinates, weight, clearance
         self._distances = PairDistances(embodiment, clearance + _MARGIN)
 
+    def frames(self, joints: Tensor, root: Tensor | None) -> np.ndarray:
+        """Whether postures (T, m), (T, 7) have a pair closer than the clearance, (T,) bool."""
+        near = self._near(self._coordinates.qpos(*self._cast(joints, root)))
+        found = np.zeros(len(joints), dtype=bool)
+        found[near.frame[near.distance < self._clearance]] = True
+        return found
+
     def add(self, hessian: Tensor, gradient: Tensor, joints: Tensor, root: Tensor | None) -> None:
         """Add the cost's Gauss-Newton model.
 
@@ -53,8 +60,8 @@ class SelfCollision:
             joints, root: the postures, (T, m) and (T, 7).
         """
         coordinates = self._coordinates
-        qpos = coordinates.qpos(joints, root)
-        near = self._distances(qpos.double().cpu().numpy())
+        qpos = coordinates.qpos(*self._cast(joints, root))
+        near = self._near(qpos)
         if not len(near.frame):
             return
         lack = self._clearance - near.distance
@@ -70,3 +77,10 @@ class SelfCollision:
         weighted = rows * (self._weight * share)[:, None]
         gradient.index_add_(0, frame, -weighted * lack[:, None])
         hessian.index_add_(0, frame, weighted[:, :, None] * rows[:, None, :])
+
+    def _near(self, qpos: Tensor) -> NearPairs:
+        return self._distances(qpos.double().cpu().numpy())
+
+    def _cast(self, joints: Tensor, root: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        dtype = self._coordinates.lower.dtype
+        return joints.to(dtype), None if root is None else root.to(dtype)

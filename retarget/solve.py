@@ -35,51 +35,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retarget.detour import Detour
 from retarget.levels import Level, clip_parts
 from retarget.normal_equations import ContactWeights, NormalEquations, Targets
 from retarget.self_collision import SelfCollision
 from retarget.smooth_solve import SmoothSystem, second_difference, second_difference_transposed
+from retarget.solve_options import SolveOptions
 from retarget.stance import Stance
 from retarget.tracks import LEAST_ELEVATION
 from sim.embodiment import Embodiment
 from sim.rotations import matrix_to_quat, quat_conjugate, quat_multiply
-
-
-@dataclass(frozen=True)
-class SolveOptions:
-    """How the postures are found.
-
-    Attributes:
-        contact: find the floor and hold standing feet; false solves for tracking alone.
-        avoid_self_collision: keep parts of the body out of each other.
-        smoothing_hz: frequency (Hz) at which motion is halved; infinite for none.
-        least_curvature: curvature (per rad²) that a joint counts as having where tracking says less
-            about it; smooths toes, wrists and the arm's plane of elevation more than the rest.
-        neutral: weight of the pull to the neutral posture (per rad²).
-        start_stride: frames between those of the first level.
-        start_steps: Gauss-Newton steps there without smoothness, from the neutral posture.
-        start_hz: smoothing frequencies (Hz) of the steps there after those.
-        middle_rate: frames of the second level per period of the smoothing frequency.
-        middle_steps, last_steps: steps on the second and on the last level, contact held.
-        solver_iterations: conjugate-gradient steps of each, before and after joints that would pass
-            their limits are fixed there.
-        damping: share of a step that is taken, after the first of a level: which points touch the
-            floor changes from step to step, and whole steps may change it back and forth.
-    """
-
-    contact: bool = True
-    avoid_self_collision: bool = True
-    smoothing_hz: float = 8.0
-    least_curvature: float = 0.1
-    neutral: float = 5e-4
-    start_stride: int = 12
-    start_steps: int = 5
-    start_hz: tuple[float, ...] = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0)
-    middle_rate: float = 2.5
-    middle_steps: int = 6
-    last_steps: int = 2
-    solver_iterations: tuple[int, int] = (12, 20)
-    damping: float = 0.7
 
 
 @dataclass
@@ -149,7 +114,6 @@ class Solver:
         joints, root, curvature, start = self._start(targets, lengths, fps)
         if held:
             self.stance.level_floor(joints, root, targets, start, standing)
-        collision = self._collision if options.avoid_self_collision else None
         middle = max(1, int(fps / (options.middle_rate * options.smoothing_hz)))
         level = start
         steps = {middle: options.middle_steps, 1: options.last_steps}
@@ -166,9 +130,9 @@ class Solver:
                     own = firmness[level.index.cpu().numpy()]
                     self.stance.hold(joints, root, some, own, level.lengths, fps / stride)
                 scale = options.damping if number else 1.0
-                joints, root = self._step(
-                    joints, root, some, stiffness, level.link, scale, collision
-                )
+                joints, root = self._step(joints, root, some, stiffness, level.link, scale)
+        if options.avoid_self_collision:
+            self._part(joints, root, targets, curvature, firmness, lengths, fps)
         return [
             Solution(
                 joints[part],
@@ -179,6 +143,62 @@ class Solver:
             )
             for part in clip_parts(lengths)
         ]
+
+    def _part(
+        self,
+        joints: Tensor,
+        root: Tensor | None,
+        targets: Targets,
+        curvature: Tensor,
+        firmness: np.ndarray | None,
+        lengths: Sequence[int],
+        fps: float,
+    ) -> None:
+        """Take parts of the body out of each other, in place, in the clips where they are."""
+        near = self._collision.frames(joints, root)
+        parts = [part for part in clip_parts(lengths) if near[part].any()]
+        if not parts:
+            return
+        index = torch.cat([torch.arange(p.start, p.stop, device=self.device) for p in parts])
+        few = Targets(targets.position[index], targets.rotation[index])
+        own = None if firmness is None else firmness[index.cpu().numpy()]
+        counts = [part.stop - part.start for part in parts]
+        plain = joints[index], None if root is None else root[index]
+        joints[index], turned = self._detour(*plain, few, curvature, own, counts, fps)
+        if root is not None:
+            root[index] = turned
+
+    def _detour(
+        self,
+        joints: Tensor,
+        root: Tensor | None,
+        targets: Targets,
+        curvature: Tensor,
+        firmness: np.ndarray | None,
+        lengths: Sequence[int],
+        fps: float,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Postures (T, ...) that deviate smoothly from others so that parts stay apart."""
+        options, plain, deviation = self.options, (joints, root), None
+        slow = min(options.detour_hz, options.smoothing_hz)
+        coarse = max(1, int(fps / (options.detour_rate * slow)))
+        for stride, steps in zip((coarse, 1), options.detour_steps, strict=True):
+            level = Level(lengths, stride, self.dtype, self.device)
+            some = Targets(targets.position[level.index], targets.rotation[level.index])
+            joints, root = (None if part is None else part[level.index] for part in plain)
+            stiffness = self._stiffness(curvature, options.smoothing_hz, fps / stride)
+            slower = self._stiffness(curvature, slow, fps / stride)
+            detour = Detour(joints, root, slower - stiffness)
+            if deviation is not None:
+                joints, root = self._moved(joints, root, deviation)
+            for number in range(steps):
+                if firmness is not None:
+                    own = firmness[level.index.cpu().numpy()]
+                    self.stance.hold(joints, root, some, own, level.lengths, fps / stride)
+                scale = options.damping if number else 1.0
+                joints, root = self._step(joints, root, some, stiffness, level.link, scale, detour)
+            deviation = level.fill(detour.deviation(joints, root))
+        return joints, root
 
     def _stiffness(self, curvature: Tensor, frequency: float, rate: float) -> Tensor:
         """Cost of squared acceleration that halves motion at `frequency` (Hz)."""
@@ -226,28 +246,37 @@ class Solver:
         stiffness: Tensor,
         link: Tensor,
         scale: float = 1.0,
-        collision: SelfCollision | None = None,
+        detour: Detour | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """One Gauss-Newton step, or `scale` of it."""
         options, first = self.options, self.equations.coordinates.root
         hessian, gradient = self.equations(joints, root, targets)
         q = joints.to(self.dtype)
-        if collision is not None:
-            collision.add(hessian, gradient, q, None if root is None else root.to(self.dtype))
         gradient[:, first:] += options.neutral * (q - self._neutral.to(self.dtype))
         # A trace of damping for directions that nothing fixes.
         hessian.diagonal(dim1=1, dim2=2).add_(1e-5)
         hessian.diagonal(dim1=1, dim2=2)[:, first:].add_(options.neutral)
-        tied = bool(stiffness.any()) and len(joints) > 2
-        if tied:
-            acceleration = self._acceleration(joints, root, link)
-            gradient += second_difference_transposed(acceleration * stiffness, link)
+        tied = bool(stiffness.any() or detour is not None) and len(joints) > 2
         if not tied:
             link = torch.zeros_like(link)
+        bent = self._acceleration(joints, root, link) * stiffness
+        if detour is not None:
+            self._collision.add(hessian, gradient, joints, root)
+            deviation = detour.deviation(joints, root).to(self.dtype)
+            bent = bent + second_difference(deviation, link) * detour.stiffness
+            stiffness = stiffness + detour.stiffness
+        gradient += second_difference_transposed(bent, link)
         step = self._bounded(hessian, -gradient, stiffness, link, q)
         # Far from the solution the linear model is trusted for half a radian only.
         largest = step[:, 3 * bool(first) :].abs().amax(1, keepdim=True)
         step = (scale * step * (0.5 / largest.clamp_min(0.5))).double()
+        return self._moved(joints, root, step)
+
+    def _moved(
+        self, joints: Tensor, root: Tensor | None, step: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Postures after a step (T, n), inside the joints' limits."""
+        first = self.equations.coordinates.root
         joints = joints + step[:, first:]
         joints = torch.minimum(torch.maximum(joints, self._lower.double()), self._upper.double())
         if root is not None:

@@ -14,7 +14,8 @@ from retarget.pipeline import Retargeter
 from retarget.quality import Quality
 from retarget.self_collision import SelfCollision
 from retarget.settings import RetargetConfig
-from retarget.solve import SolveOptions, Solver
+from retarget.solve import Solver
+from retarget.solve_options import SolveOptions
 from retarget.tracks import track_frames
 from sim.embodiment import Embodiment
 from sim.independent import IndependentCoordinates
@@ -147,7 +148,7 @@ def test_legs_that_pass_through_each_other_are_led_past() -> None:
     assert more < error + 0.01
     # Smoothly: no joint is jerked aside.
     before, after = (np.abs(np.diff(found[:, 7:], 3, axis=0)).max() for found in (through, past))
-    assert after < 6 * before
+    assert after < 3 * before
 
 
 def test_captured_legs_pass_each_other_without_touching(shared: Path) -> None:
@@ -162,8 +163,10 @@ def test_captured_legs_pass_each_other_without_touching(shared: Path) -> None:
         )
         quality[avoid] = _retargeted(config, clip)
     assert quality[False].self_collision_beyond_neutral_mm > 20
-    assert quality[True].self_collision_depth_mm < 3
+    assert quality[True].self_collision_depth_mm < 1
     assert quality[True].site_error_mean_cm < quality[False].site_error_mean_cm + 0.3
+    assert quality[True].residual_force_mean_pct_bw < quality[False].residual_force_mean_pct_bw
+    assert quality[True].joint_jerk_rms_rad_s3 < 1.1 * quality[False].joint_jerk_rms_rad_s3
     assert quality[True].joint_limit_violation_pct == quality[True].floating_stance_pct == 0
 
 

@@ -5,7 +5,8 @@ import torch
 
 from retarget.clearance import lowest_heights, raise_above_floor
 from retarget.motion_set import load_motion_set
-from retarget.solve import SolveOptions, Solver
+from retarget.solve import Solver
+from retarget.solve_options import SolveOptions
 from retarget.tracks import LEAST_ELEVATION, track_frames, tracks
 from sim.independent import IndependentCoordinates, joint_limits
 from sim.kinematics import Kinematics

@@ -1,0 +1,38 @@
+"""Detours: deviations from a motion that are smooth by themselves.
+
+A leg that has to be led around the other could be pushed aside in the few frames in which they
+would meet: it would be jerked, by forces that no ground gives. A deviation slower than the motion
+itself sets in before and fades after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sim.rotations import quat_conjugate, quat_multiply
+
+
+@dataclass(frozen=True)
+class Detour:
+    """Deviations from postures that stay smooth by themselves.
+
+    Attributes:
+        joints, root: what is deviated from.
+        stiffness: (n,) cost of the deviation's squared acceleration.
+    """
+
+    joints: Tensor
+    root: Tensor | None
+    stiffness: Tensor
+
+    def deviation(self, joints: Tensor, root: Tensor | None) -> Tensor:
+        """How far postures deviate, as steps (T, n) of the independent coordinates."""
+        parts = [joints - self.joints]
+        if root is not None:
+            turn = quat_multiply(quat_conjugate(self.root[:, 3:]), root[:, 3:])
+            turn = torch.where(turn[:, :1] < 0, -turn, turn)
+            parts = [root[:, :3] - self.root[:, :3], 2 * turn[:, 1:], *parts]
+        return torch.cat(parts, dim=1)

@@ -1,0 +1,49 @@
+"""How postures are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SolveOptions:
+    """How the postures are found.
+
+    Attributes:
+        contact: find the floor and hold standing feet; false solves for tracking alone.
+        avoid_self_collision: keep parts of the body out of each other.
+        smoothing_hz: frequency (Hz) at which motion is halved; infinite for none.
+        least_curvature: curvature (per rad²) that a joint counts as having where tracking says less
+            about it; smooths toes, wrists and the arm's plane of elevation more than the rest.
+        neutral: weight of the pull to the neutral posture (per rad²).
+        start_stride: frames between those of the first level.
+        start_steps: Gauss-Newton steps there without smoothness, from the neutral posture.
+        start_hz: smoothing frequencies (Hz) of the steps there after those.
+        middle_rate: frames of the second level per period of the smoothing frequency.
+        middle_steps, last_steps: steps on the second and on the last level, contact held.
+        detour_hz: frequency at which deviations that keep the body's parts apart are halved, if
+            below `smoothing_hz`.
+        detour_rate: frames per period of it on which they are found first.
+        detour_steps: steps on these, and on all frames.
+        solver_iterations: conjugate-gradient steps of each, before and after joints that would pass
+            their limits are fixed there.
+        damping: share of a step that is taken, after the first of a level: which points touch the
+            floor changes from step to step, and whole steps may change it back and forth.
+    """
+
+    contact: bool = True
+    avoid_self_collision: bool = True
+    smoothing_hz: float = 8.0
+    least_curvature: float = 0.1
+    neutral: float = 5e-4
+    start_stride: int = 12
+    start_steps: int = 5
+    start_hz: tuple[float, ...] = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0)
+    middle_rate: float = 2.5
+    middle_steps: int = 6
+    last_steps: int = 1
+    detour_hz: float = 4.0
+    detour_rate: float = 8.0
+    detour_steps: tuple[int, int] = (4, 2)
+    solver_iterations: tuple[int, int] = (12, 20)
+    damping: float = 0.7
