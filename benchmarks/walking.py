@@ -74,7 +74,8 @@ def main(arguments: list[str]) -> int:
     if first.config.action.mapping == "sigmoid":
         policies.append(("no excitation", first, lambda obs: off))
     if settings.expert:
-        expert = Expert(first.task, first.config.action.mapping)
+        share = first.config.pretraining.statics_share
+        expert = Expert(first.task, first.config.action.mapping, share=share)
         policies.append(("computed muscle control", first, expert))
     for name, loaded, policy in policies:
         walked, failed = seconds(loaded, policy, settings)

@@ -270,6 +270,11 @@ class PretrainingConfig:
         "control, which corrects and balances; bodies that walk)",
     )
     processes: int = opt(0, "processes that compute muscle control; 0 = one a core")
+    statics_share: float = opt(
+        1.0,
+        "part of the activations that explain the reference to which those of muscle control are "
+        "held close; 0.5 walks further on captured walks, 1 on the demo's",
+    )
     led_rounds: int = opt(0, "first rounds in which the teacher acts in the policy's place")
     steps: int = opt(20, "control steps a world in each round")
     every: int = opt(1, "ask the teacher at every so many of the policy's control steps")
@@ -424,6 +429,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "task.episodes": (1, float("inf")),
     "pretraining.rounds": (0, float("inf")),
     "pretraining.processes": (0, float("inf")),
+    "pretraining.statics_share": (0.0, 1.0),
     "pretraining.led_rounds": (0, float("inf")),
     "pretraining.steps": (1, float("inf")),
     "pretraining.every": (1, float("inf")),

@@ -31,6 +31,7 @@ class Expert:
         gains: Gains | None = None,
         stepping: Stepping | None = None,
         processes: int = 1,
+        share: float = 1.0,
     ) -> None:
         """Prepare every clip of the task.
 
@@ -40,6 +41,7 @@ class Expert:
             gains, stepping: see :mod:`sim.computed_muscle_control`, :mod:`sim.gait_targets`.
             processes: that share the bodies, 0 for one a core. More than one: call `close`, and
                 from a script only under `if __name__ == "__main__"`.
+            share: part of the motions' activations to stay close to.
 
         Raises:
             UserError: a body, a motion set or a mapping that it cannot be had for.
@@ -67,7 +69,7 @@ class Expert:
             frame = torch.arange(length, device=library.lengths.device)
             which = torch.full_like(frame, clip)
             motion = library.frames(which, frame)
-            arrays = (motion.qpos, motion.qvel, library.activations(which, frame))
+            arrays = (motion.qpos, motion.qvel, share * library.activations(which, frame))
             qpos, qvel, act = (array.double().cpu().numpy() for array in arrays)
             targets.append(GaitTargets(body, qpos, qvel, act, 1 / simulator.control_dt, stepping))
         follower = Follower(self._control, targets)

@@ -68,6 +68,14 @@ def test_some_worlds_get_what_all_would(task) -> None:
     assert torch.allclose(expert.excitations(torch.tensor([1])), everyone[1:], atol=1e-5)
 
 
+def test_activations_stay_close_to_the_share_of_the_motions(task) -> None:
+    task.place(torch.ones(2, dtype=torch.bool), torch.zeros(2, dtype=torch.long), torch.arange(2))
+    mean = [
+        float(Expert(task, "sigmoid", share=share).excitations().mean()) for share in (0, 0.5, 1)
+    ]
+    assert mean[0] < mean[1] < mean[2]
+
+
 def test_processes_share_the_bodies(task) -> None:
     """They say what one would, to the last bit; if one dies, that is said in a line."""
     expert, both = Expert(task, "sigmoid"), torch.ones(2, dtype=torch.bool)
