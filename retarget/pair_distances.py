@@ -49,8 +49,10 @@ class PairDistances:
         for frame, pose in enumerate(qpos):
             data.qpos[:] = pose
             mujoco.mj_kinematics(model, data)
-            mujoco.mj_comPos(model, data)
             mujoco.mj_collision(model, data)
+            if not data.ncon:
+                continue
+            mujoco.mj_comPos(model, data)  # which the Jacobians need
             for contact in data.contact:
                 one, other = model.geom_bodyid[contact.geom]
                 mujoco.mj_jac(model, data, first, None, contact.pos, one)
