@@ -134,6 +134,18 @@ def test_arms_that_hang_inside_the_chest_are_taken_out(name: str) -> None:
     assert more < error + 0.015
 
 
+def test_a_motion_with_room_is_left_as_it_is() -> None:
+    embodiment = body("bimanual")
+    qpos = np.tile(embodiment.model.qpos0, (60, 1))
+    for side in "rl":
+        qpos[:, embodiment.model.joint(f"shoulder_elv_{side}").qposadr[0]] = 1.2
+        elbow = embodiment.model.joint(f"elbow_flex_{side}").qposadr[0]
+        qpos[:, elbow] = 1.0 + 0.3 * np.sin(np.arange(60) / 8)
+    assert not len(PairDistances(embodiment, 0.02)(qpos).frame)
+    (plain, _), (avoiding, _) = (_follow(embodiment, qpos, avoid) for avoid in (False, True))
+    np.testing.assert_array_equal(plain, avoiding)
+
+
 def test_legs_that_pass_through_each_other_are_led_past() -> None:
     embodiment = body("fullbody")
     qpos = np.tile(embodiment.model.qpos0, (160, 1))
