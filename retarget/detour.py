@@ -32,7 +32,12 @@ class Detour:
         """How far postures deviate, as steps (T, n) of the independent coordinates."""
         parts = [joints - self.joints]
         if root is not None:
-            turn = quat_multiply(quat_conjugate(self.root[:, 3:]), root[:, 3:])
-            turn = torch.where(turn[:, :1] < 0, -turn, turn)
-            parts = [root[:, :3] - self.root[:, :3], 2 * turn[:, 1:], *parts]
+            turn = turn_between(self.root[:, 3:], root[:, 3:])
+            parts = [root[:, :3] - self.root[:, :3], turn, *parts]
         return torch.cat(parts, dim=1)
+
+
+def turn_between(before: Tensor, after: Tensor) -> Tensor:
+    """Rotation vectors (T, 3) from quaternions to others (T, 4), for small turns."""
+    relative = quat_multiply(quat_conjugate(before), after)
+    return 2 * torch.where(relative[:, :1] < 0, -relative, relative)[:, 1:]

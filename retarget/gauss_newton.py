@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retarget.detour import Detour
+from retarget.detour import Detour, turn_between
 from retarget.normal_equations import NormalEquations, Targets
 from retarget.self_collision import SelfCollision
 from retarget.smooth_solve import SmoothSystem, second_difference, second_difference_transposed
 from retarget.solve_options import SolveOptions
 from retarget.tracks import LEAST_ELEVATION
 from sim.embodiment import Embodiment
-from sim.rotations import quat_conjugate, quat_multiply
+from sim.rotations import quat_multiply
 
 
 class GaussNewton:
@@ -129,9 +129,7 @@ class GaussNewton:
             parts = [root[:, :3], torch.zeros_like(root[:, :3]), joints]
         difference = second_difference(torch.cat(parts, dim=1), link.double())
         if root is not None:
-            relative = quat_multiply(quat_conjugate(root[:-1, 3:]), root[1:, 3:])
-            relative = torch.where(relative[:, :1] < 0, -relative, relative)
-            turn = 2 * relative[:, 1:]  # the rotation vector, for the small turns between frames
+            turn = turn_between(root[:-1, 3:], root[1:, 3:])
             difference[:, 3:6] = (turn[1:] - turn[:-1]) * link[:, None]
         return difference.to(self.dtype)
 
