@@ -16,7 +16,10 @@ from mm_torch.checkpoint import load_checkpoint
 
 # What the policy's inputs, outputs and shape depend on.
 _SHAPE = ("embodiment", "fingers", "action.mapping", "observation", "network.actor_hidden",
-          "network.critic_hidden", "network.residual", "network.obs_clip")  # fmt: skip
+          "network.critic_hidden", "network.residual", "network.direct",
+          "network.obs_clip")  # fmt: skip
+
+_MISSING = object()
 
 
 def shape_settings(path: str | Path, given: Sequence[str]) -> list[str]:
@@ -33,7 +36,9 @@ def shape_settings(path: str | Path, given: Sequence[str]) -> list[str]:
     mine = {setting.partition("=")[0] for setting in given}
     settings = []
     for key in _SHAPE:
-        value = OmegaConf.select(saved, key)
+        value = OmegaConf.select(saved, key, default=_MISSING)
+        if value is _MISSING:  # a setting younger than the checkpoint
+            continue
         leaves = value.items() if isinstance(value, DictConfig) else [(None, value)]
         for name, leaf in leaves:
             full = key if name is None else f"{key}.{name}"

@@ -21,8 +21,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a world-model run of two iterations."""
     folder = tmp_path_factory.mktemp("run")
     config = small_config(
-        "bimanual", *SMALL, "total_steps=64", "evaluation.max_steps=5", "observation.phase=true"
-    )
+        "bimanual", *SMALL, "total_steps=64", "evaluation.max_steps=5", "observation.phase=true",
+        "network.direct=true",
+    )  # fmt: skip
     trainer = Trainer(config, folder)
     trainer.train()
     trainer.close()
@@ -38,6 +39,7 @@ def test_ppo_goes_on_from_a_world_model_and_back(finished: Path, tmp_path: Path)
     config = load_config([*given, *shape_settings(finished, given)])
     assert config.agent.name == "ppo" and config.observation.phase  # the checkpoint's
     assert not config.observation.muscle_force and list(config.network.actor_hidden) == [16]
+    assert config.network.direct
     trainer = Trainer(config, tmp_path)
     warm_start(trainer.agent, finished)
     saved = load_checkpoint(finished)["agent"]["policy"]
