@@ -29,12 +29,19 @@ class Detour:
     stiffness: Tensor
 
     def deviation(self, joints: Tensor, root: Tensor | None) -> Tensor:
-        """How far postures deviate, as steps (T, n) of the independent coordinates."""
-        parts = [joints - self.joints]
-        if root is not None:
-            turn = turn_between(self.root[:, 3:], root[:, 3:])
-            parts = [root[:, :3] - self.root[:, :3], turn, *parts]
-        return torch.cat(parts, dim=1)
+        """How far postures deviate, see :func:`deviation`."""
+        return deviation(self.joints, self.root, joints, root)
+
+
+def deviation(
+    joints: Tensor, root: Tensor | None, other_joints: Tensor, other_root: Tensor | None
+) -> Tensor:
+    """From postures to others, as steps (T, n) of the independent coordinates."""
+    parts = [other_joints - joints]
+    if root is not None:
+        turn = turn_between(root[:, 3:], other_root[:, 3:])
+        parts = [other_root[:, :3] - root[:, :3], turn, *parts]
+    return torch.cat(parts, dim=1)
 
 
 def turn_between(before: Tensor, after: Tensor) -> Tensor:

@@ -74,7 +74,9 @@ class Retargeter:
         self.config = config
         self.embodiment: Embodiment = load_embodiment(config.embodiment, config.fingers)
         options = SolveOptions(
-            smoothing_hz=config.smoothing_hz, avoid_self_collision=config.avoid_self_collision
+            smoothing_hz=config.smoothing_hz,
+            balance=config.balance,
+            avoid_self_collision=config.avoid_self_collision,
         )
         self.solver = Solver(self.embodiment, options, device=config.device)
         self.thresholds = Thresholds(**OmegaConf.to_container(config.reject))

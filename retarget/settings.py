@@ -38,6 +38,7 @@ class RetargetConfig:
     only: str = opt("*", "glob that a clip's path below `motions`, or its name, must match")
     fps: float = opt(100.0, "frames a second of the result; training needs the control rate, 100")
     smoothing_hz: float = opt(8.0, "frequency at which motion is halved (Hz)")
+    balance: bool = opt(True, "lean the body so that its weight rests on its feet")
     avoid_self_collision: bool = opt(True, "keep parts of the body out of each other")
     activations: bool = opt(True, "store the muscle activations that explain each frame")
     allow_pickle: bool = opt(False, "read .pkl body models; unpickling runs code from the file")

@@ -30,13 +30,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from retarget.detour import Detour
+from retarget.balance import Balance
+from retarget.detour import Detour, deviation
 from retarget.gauss_newton import GaussNewton
 from retarget.levels import Level, clip_parts
 from retarget.normal_equations import ContactWeights, NormalEquations, Targets
@@ -109,6 +110,8 @@ class Solver:
         self.stance = Stance(embodiment, self.equations)
         self._collision = SelfCollision(embodiment, self.equations.coordinates)
         self._newton = GaussNewton(embodiment, self.equations, self._collision, self.options)
+        balances = self.options.balance and self.options.contact and self.equations.feet is not None
+        self._balance = Balance(embodiment, self.options.balance_margin) if balances else None
 
     @torch.no_grad()
     def solve(self, clips: Sequence[tuple[Tensor, Tensor]], fps: float) -> list[Solution]:
@@ -131,15 +134,16 @@ class Solver:
         if held:
             self.stance.level_floor(joints, root, targets, start, standing)
         asked = _Asked(targets, firmness, lengths, curvature, fps)
-        middle = max(1, int(fps / (options.middle_rate * options.smoothing_hz)))
         level = start
-        steps = {middle: options.middle_steps, 1: options.last_steps}
+        steps = {self._middle(fps): options.middle_steps, 1: options.last_steps}
         for stride in sorted(steps, reverse=True):
             joints = level.fill(joints)
             root = None if root is None else level.fill_roots(root)
             level = self._level(lengths, stride)
             joints, root = _rows(level.index, joints, root)
             joints, root = self._improve(joints, root, asked, level, steps[stride])
+        if self._balance is not None:
+            joints, root, asked = self._balanced(joints, root, asked)
         if options.avoid_self_collision:
             joints, root = self._kept_apart(joints, root, asked)
         return [
@@ -175,6 +179,25 @@ class Solver:
             )
         return joints, root
 
+    def _balanced(
+        self, joints: Tensor, root: Tensor, asked: _Asked
+    ) -> tuple[Tensor, Tensor, _Asked]:
+        """Postures (T, ...) whose weight rests on their feet, and what is asked of them then."""
+        qpos = self.equations.coordinates.qpos(joints.to(self.dtype), root.to(self.dtype))
+        by = self._balance.find(
+            qpos.double().cpu().numpy(), self.stance.foot_points(joints, root), asked.lengths,
+            asked.fps,
+        )  # fmt: skip
+        moved = self._balance.moved(asked.targets.position, by)
+        asked = replace(asked, targets=Targets(moved, asked.targets.rotation))
+        # Most of the way on fewer frames, as in the solution itself.
+        steps, last = self.options.balance_steps
+        level = self._level(asked.lengths, self._middle(asked.fps))
+        before = _rows(level.index, joints, root)
+        after = self._improve(*before, asked, level, steps)
+        moved = self._newton.moved(joints, root, level.fill(deviation(*before, *after)))
+        return *self._improve(*moved, asked, self._level(asked.lengths, 1), last), asked
+
     def _kept_apart(
         self, joints: Tensor, root: Tensor | None, asked: _Asked
     ) -> tuple[Tensor, Tensor | None]:
@@ -194,7 +217,7 @@ class Solver:
         self, joints: Tensor, root: Tensor | None, asked: _Asked
     ) -> tuple[Tensor, Tensor | None]:
         """Postures that deviate smoothly from those given, so that parts stay apart."""
-        options, plain, deviation = self.options, (joints, root), None
+        options, plain, found = self.options, (joints, root), None
         slow = min(options.detour_hz, options.smoothing_hz)
         coarse = max(1, int(asked.fps / (options.detour_rate * slow)))
         for stride, steps in zip((coarse, 1), options.detour_steps, strict=True):
@@ -205,11 +228,16 @@ class Solver:
                 asked.curvature, options.smoothing_hz, rate
             )
             detour = Detour(joints, root, more)
-            if deviation is not None:
-                joints, root = self._newton.moved(joints, root, deviation)
+            if found is not None:
+                joints, root = self._newton.moved(joints, root, found)
             joints, root = self._improve(joints, root, asked, level, steps, detour)
-            deviation = level.fill(detour.deviation(joints, root))
+            found = level.fill(detour.deviation(joints, root))
         return joints, root
+
+    def _middle(self, fps: float) -> int:
+        """Frames between those of the second level."""
+        options = self.options
+        return max(1, int(fps / (options.middle_rate * options.smoothing_hz)))
 
     def _level(self, lengths: Sequence[int], stride: int) -> Level:
         return Level(lengths, stride, self.dtype, self.device)

@@ -11,6 +11,7 @@ class SolveOptions:
 
     Attributes:
         contact: find the floor and hold standing feet; false solves for tracking alone.
+        balance: lean the body so that its weight rests on its feet (with `contact`).
         avoid_self_collision: keep parts of the body out of each other.
         smoothing_hz: frequency (Hz) at which motion is halved; infinite for none.
         least_curvature: curvature (per rad²) that a joint counts as having where tracking says less
@@ -21,6 +22,8 @@ class SolveOptions:
         start_hz: smoothing frequencies (Hz) of the steps there after those.
         middle_rate: frames of the second level per period of the smoothing frequency.
         middle_steps, last_steps: steps on the second and on the last level, contact held.
+        balance_margin: how far within the soles the weight should rest (m).
+        balance_steps: steps with what balance asks, on the second level and on all frames.
         detour_hz: frequency at which deviations that keep the body's parts apart are halved, if
             below `smoothing_hz`.
         detour_rate: frames per period of it on which they are found first.
@@ -32,6 +35,7 @@ class SolveOptions:
     """
 
     contact: bool = True
+    balance: bool = True
     avoid_self_collision: bool = True
     smoothing_hz: float = 8.0
     least_curvature: float = 0.1
@@ -42,6 +46,8 @@ class SolveOptions:
     middle_rate: float = 2.5
     middle_steps: int = 6
     last_steps: int = 1
+    balance_margin: float = 0.01
+    balance_steps: tuple[int, int] = (4, 1)
     detour_hz: float = 4.0
     detour_rate: float = 8.0
     detour_steps: tuple[int, int] = (4, 2)

@@ -1,0 +1,99 @@
+"""Moves the targets of a body above its feet, so that its weight rests on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from retarget.levels import clip_parts
+from retarget.quality_replay import replay
+from retarget.reference import differentiate
+from retarget.tracks import track_frames
+from retarget.zero_moment import Areas, displacement, zero_moment_points
+from sim.embodiment import Embodiment
+from sim.leg import Leg
+
+_NEAR = 0.015  # m: points of the soles below this height carry weight
+_FEWEST = 3  # frames, below which there is no acceleration
+
+
+class Balance:
+    """Finds how far a body with feet should be above them, and what that asks of its parts.
+
+    Legs pivot at the ankles: their parts take the share of a displacement that their height above
+    the ankle is of the hip's; everything else takes all of it, the feet none.
+
+    Attributes:
+        track_share: (F,) of each tracked frame.
+        mass_share: of the centre of mass.
+    """
+
+    def __init__(self, embodiment: Embodiment, margin: float) -> None:
+        """Prepare for a body.
+
+        Args:
+            embodiment: the body.
+            margin: how far within the soles its weight should rest (m).
+        """
+        self._body, self._margin = embodiment, margin
+        model = embodiment.model
+        self._weight = float(model.body_subtreemass[0] * np.linalg.norm(model.opt.gravity))
+        data = mujoco.MjData(model)
+        mujoco.mj_kinematics(model, data)
+        legs = [Leg.of(embodiment, side).bodies for side in ("left", "right")]
+
+        def share(body: int, height: float) -> float:
+            while body:
+                for hip, _, ankle in legs:
+                    if body == hip:
+                        low, high = data.xpos[ankle, 2], data.xpos[hip, 2]
+                        return float(np.clip((height - low) / (high - low), 0.0, 1.0))
+                body = int(model.body_parentid[body])
+            return 1.0
+
+        of_body = [share(body, data.xipos[body, 2]) for body in range(model.nbody)]
+        self.mass_share = float(np.average(of_body, weights=model.body_mass))
+        self.track_share = np.array(
+            [
+                share(frame.body, (data.xpos[frame.body] + data.xmat[frame.body].reshape(3, 3)
+                                   @ frame.position)[2])
+                for frame in track_frames(embodiment)
+            ]
+        )  # fmt: skip
+
+    def find(
+        self, qpos: np.ndarray, points: np.ndarray, lengths: Sequence[int], fps: float
+    ) -> np.ndarray:
+        """Return how far (T, 2) the body should be displaced above its feet (m).
+
+        Args:
+            qpos: (T, nq) postures of clips, one after another.
+            points: (T, P, 3) lowest points of the soles (m, world).
+            lengths: frames of each clip.
+            fps: frames a second.
+        """
+        found = np.zeros((len(qpos), 2))
+        for part in clip_parts(lengths):
+            if part.stop - part.start >= _FEWEST:
+                found[part] = self._find(qpos[part], points[part], fps)
+        return found
+
+    def _find(self, qpos: np.ndarray, points: np.ndarray, fps: float) -> np.ndarray:
+        qvel = differentiate(self._body.model, qpos, fps)
+        qacc = np.gradient(qvel, 1.0 / fps, axis=0)
+        record = replay(self._body, qpos, qvel, qacc, tendons=False)
+        pressed, unloaded = zero_moment_points(record.wrench, qpos[:, :3], self._weight)
+        down = (points[..., 2] < _NEAR) & ~unloaded[:, None]
+        areas = Areas.of(points[..., :2], down, self._margin)
+        height = float(record.com[:, 2].mean())
+        return displacement(pressed, areas, height, fps, self.mass_share)
+
+    def moved(self, position: Tensor, by: np.ndarray) -> Tensor:
+        """Return targets (T, F, 3) for a body displaced by (T, 2)."""
+        share = torch.as_tensor(self.track_share).to(position)[:, None]
+        shift = torch.as_tensor(by).to(position)[:, None]
+        return torch.cat((position[..., :2] + share * shift, position[..., 2:]), dim=-1)
