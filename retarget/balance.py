@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from retarget.levels import clip_parts
+from retarget.quality_dynamics import GROUND_GAP
 from retarget.quality_replay import replay
 from retarget.reference import differentiate
 from retarget.tracks import track_frames
-from retarget.zero_moment import Areas, displacement, zero_moment_points
+from retarget.zero_moment import displacement, pressure
 from sim.embodiment import Embodiment
 from sim.leg import Leg
 
-_NEAR = 0.015  # m: points of the soles below this height carry weight
 _FEWEST = 3  # frames, below which there is no acceleration
 
 
@@ -86,9 +86,10 @@ class Balance:
         qvel = differentiate(self._body.model, qpos, fps)
         qacc = np.gradient(qvel, 1.0 / fps, axis=0)
         record = replay(self._body, qpos, qvel, qacc, tendons=False)
-        pressed, unloaded = zero_moment_points(record.wrench, qpos[:, :3], self._weight)
-        down = (points[..., 2] < _NEAR) & ~unloaded[:, None]
-        areas = Areas.of(points[..., :2], down, self._margin)
+        near = points[..., 2] < GROUND_GAP
+        pressed, areas = pressure(
+            record.wrench, qpos[:, :3], points, near, self._weight, self._margin
+        )
         height = float(record.com[:, 2].mean())
         return displacement(pressed, areas, height, fps, self.mass_share)
 

@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from retarget.zero_moment import pressure
+
 _FRICTION = 0.8
-_GROUND_GAP = 0.015  # m: points of the feet below this height may carry force
+GROUND_GAP = 0.015  # m: points of the feet below this height may carry force
 #: Edges of a friction pyramid per unit of normal force (a point on the floor pushes up).
 _EDGES = np.array(
     [[_FRICTION, 0, 1], [-_FRICTION, 0, 1], [0, _FRICTION, 1], [0, -_FRICTION, 1]], dtype=float
@@ -39,7 +41,9 @@ def dynamics_metrics(
     Residual forces are in percent of body weight, moments about the centre of mass in percent of
     body weight times one metre; force and moment weigh alike in these units. The mean vertical
     force is what the motion needs, not what the ground gives: 100 % over a clip that ends as fast
-    as it began. Only feet are supported: hands on the floor, chairs and stairs show up as residual.
+    as it began. Tipping is how far the zero-moment point is outside what the soles on the ground
+    enclose (`retarget.zero_moment`), 0 without any. Only feet are supported: hands on the floor,
+    chairs and stairs show up as residual.
 
     Args:
         wrench: (T, 6) force (N) and moment (Nm) about `root` that the motion needs, world axes.
@@ -51,9 +55,13 @@ def dynamics_metrics(
     force = wrench[:, :3]
     moment = wrench[:, 3:] + np.cross(root - com, force)
     needed = np.concatenate((force, moment), axis=1) / weight
-    near = points[..., 2] < _GROUND_GAP
+    near = points[..., 2] < GROUND_GAP
     residual = needed - ground_wrench(needed, com, points, near)
+    pressed, areas = pressure(wrench, root, points, near, weight)
+    tipping = 100 * np.linalg.norm(areas.way_back(pressed), axis=1)
     metrics: dict[str, Any] = {
+        "tipping_mean_cm": float(tipping.mean()),
+        "tipping_p95_cm": float(np.percentile(tipping, 95)),
         "vertical_force_mean_pct_bw": float(100 * needed[:, 2].mean()),
         "airborne_frames_pct": float(100 * (~near.any(axis=1)).mean()),
     }

@@ -132,6 +132,8 @@ class Quality:
     residual_moment_p95_pct_bw_m: float | None = _number("p95 of residual moment", "% BW m", "mean")
     residual_moment_max_pct_bw_m: float | None = _number("largest residual moment", "% BW m", "max")
     vertical_force_mean_pct_bw: float | None = _number("mean vertical force", "% BW", "mean")
+    tipping_mean_cm: float | None = _number("zero-moment point beyond the soles", "cm", "mean")
+    tipping_p95_cm: float | None = _number("p95 of it beyond the soles", "cm", "mean")
     airborne_frames_pct: float | None = _number("frames without ground support", "%", "mean")
 
     def to_dict(self) -> dict[str, Any]:

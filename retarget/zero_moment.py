@@ -85,6 +85,26 @@ def zero_moment_points(
     return np.stack((x, y), axis=1), unloaded
 
 
+def pressure(
+    wrench: np.ndarray,
+    root: np.ndarray,
+    soles: np.ndarray,
+    near: np.ndarray,
+    weight: float,
+    margin: float = 0.0,
+) -> tuple[np.ndarray, Areas]:
+    """Return where a motion presses on the ground (T, 2), and the areas in which it can.
+
+    Args:
+        wrench, root, weight: as of :func:`zero_moment_points`.
+        soles: (T, P, 3) lowest points of the feet (m, world).
+        near: (T, P) bool, which of them may carry weight.
+        margin: see :meth:`Areas.of`.
+    """
+    points, unloaded = zero_moment_points(wrench, root, weight)
+    return points, Areas.of(soles[..., :2], near & ~unloaded[:, None], margin)
+
+
 def displacement(
     points: np.ndarray,
     areas: Areas,

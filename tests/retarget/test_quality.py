@@ -12,7 +12,7 @@ from retarget import Motion, load_motion_set
 from retarget.demo.foot_contact import lowest_points
 from retarget.quality import Quality, QualityError, check_quality
 from retarget.quality_contact import foot_points
-from retarget.quality_dynamics import project
+from retarget.quality_dynamics import GROUND_GAP, project
 from retarget.quality_joints import joint_ranges
 from retarget.quality_muscles import TendonJumps
 from retarget.quality_replay import replay
@@ -344,7 +344,7 @@ def test_a_ballistic_body_needs_nothing(fullbody: Embodiment, standing: np.ndarr
     )
     assert inner.residual_force_max_pct_bw < 1e-4 and inner.residual_moment_max_pct_bw_m < 1e-4
     assert inner.vertical_force_mean_pct_bw == pytest.approx(0, abs=1e-4)
-    assert quality.airborne_frames_pct == 100
+    assert quality.airborne_frames_pct == 100 and quality.tipping_mean_cm == 0
 
 
 def test_the_ground_carries_a_standing_body(fullbody: Embodiment, standing: np.ndarray) -> None:
@@ -352,11 +352,32 @@ def test_the_ground_carries_a_standing_body(fullbody: Embodiment, standing: np.n
     quality = _check(fullbody, qpos, dynamics=True)
     assert quality.vertical_force_mean_pct_bw == pytest.approx(100)
     assert quality.residual_force_max_pct_bw < 0.02 and quality.residual_moment_max_pct_bw_m < 0.02
+    assert quality.tipping_mean_cm == quality.tipping_p95_cm == 0
     # A body that hangs in the air is held by the residual alone: its weight, through its centre.
     qpos[:, 2] += 0.05
     quality = _check(fullbody, qpos, dynamics=True)
     assert quality.residual_force_mean_pct_bw == pytest.approx(100)
     assert quality.residual_moment_max_pct_bw_m == pytest.approx(0, abs=1e-6)
+
+
+def test_a_body_that_speeds_up_presses_behind_itself(
+    fullbody: Embodiment, standing: np.ndarray
+) -> None:
+    # At 4 m/s² its zero-moment point is 0.4 heights of its centre of mass away: beyond any foot.
+    time, data = np.arange(20) / FPS, mujoco.MjData(fullbody.model)
+    qpos = np.tile(standing, (20, 1))
+    qpos[:, 1] += 2.0 * time**2
+    quality = check_quality(
+        fullbody, qpos[2:-2], differentiate(fullbody.model, qpos, FPS)[2:-2], FPS, tendons=False
+    )
+    data.qpos[:] = standing
+    mujoco.mj_kinematics(fullbody.model, data)
+    mujoco.mj_comPos(fullbody.model, data)
+    points = _points(fullbody, standing)
+    edge = points[points[:, 2] < GROUND_GAP, 1].min()  # of the toes, level in x
+    behind = data.subtree_com[0, 1] - 4.0 / GRAVITY * data.subtree_com[0, 2]
+    expected = 100 * (edge - behind)
+    assert quality.tipping_mean_cm == pytest.approx(expected, rel=0.01)
 
 
 def test_ground_forces_are_the_nearest_of_their_cone() -> None:
