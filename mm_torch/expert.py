@@ -12,7 +12,7 @@ from cfg.errors import UserError
 from mm_torch.action import INVERSES
 from mm_torch.expert_pool import Follower, FollowerPool, States
 from mm_torch.task import ImitationTask
-from sim.computed_muscle_control import ComputedMuscleControl, Gains
+from sim.computed_muscle_control import STANDING, WALKING, ComputedMuscleControl, Gains
 from sim.gait_targets import GaitTargets, Stepping
 from sim.simulator import apply_options
 
@@ -28,20 +28,22 @@ class Expert:
         self,
         task: ImitationTask,
         mapping: str,
-        gains: Gains | None = None,
+        gains: Gains = WALKING,
         stepping: Stepping | None = None,
         processes: int = 1,
         share: float = 1.0,
+        standing: Gains = STANDING,
     ) -> None:
         """Prepare every clip of the task.
 
         Args:
             task: of a body with a root and feet, whose motions have activations.
             mapping: from action to excitation, a key of `INVERSES`.
-            gains, stepping: see :mod:`sim.computed_muscle_control`, :mod:`sim.gait_targets`.
+            gains, standing: see :mod:`sim.computed_muscle_control`.
+            stepping: see :mod:`sim.gait_targets`.
             processes: that share the bodies, 0 for one a core. More than one: call `close`, and
                 from a script only under `if __name__ == "__main__"`.
-            share: part of the motions' activations to stay close to.
+            share: part of the motions' activations to stay close to, but where bodies stand.
 
         Raises:
             UserError: a body, a motion set or a mapping that it cannot be had for.
@@ -63,15 +65,16 @@ class Expert:
         self._task, self._invert = task, INVERSES[mapping]
         model = copy.copy(body.model)
         apply_options(model, simulator.options)
-        self._control = ComputedMuscleControl(body, model, simulator.control_dt, gains)
+        self._control = ComputedMuscleControl(body, model, simulator.control_dt, gains, standing)
         targets = []
         for clip, length in enumerate(library.lengths.tolist()):
             frame = torch.arange(length, device=library.lengths.device)
             which = torch.full_like(frame, clip)
             motion = library.frames(which, frame)
-            arrays = (motion.qpos, motion.qvel, share * library.activations(which, frame))
+            arrays = (motion.qpos, motion.qvel, library.activations(which, frame))
             qpos, qvel, act = (array.double().cpu().numpy() for array in arrays)
-            targets.append(GaitTargets(body, qpos, qvel, act, 1 / simulator.control_dt, stepping))
+            fps = 1 / simulator.control_dt
+            targets.append(GaitTargets(body, qpos, qvel, act, fps, stepping, share))
         follower = Follower(self._control, targets)
         processes = min(processes or len(os.sched_getaffinity(0)), simulator.nworld)
         self._follower = follower if processes == 1 else FollowerPool(follower, processes)

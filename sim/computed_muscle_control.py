@@ -13,6 +13,9 @@ motion, and W weighs each coordinate by the root of its inertia. Differences fro
 step is implicit, ground contacts are the simulator's own and can only push, those of the soles
 count from a little before they close, and the root is a row like any other, which muscles move
 through the feet alone: no residual force helps.
+
+A body that walks leaves its balance to the next step, and its ankles hold it loosely; one that
+stands, with no step to come, is held where its motion has it.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ import numpy as np
 import torch
 
 from sim.activation_filter import ActivationFilter
+from sim.bounded_ridge import bounded_ridge
 from sim.embodiment import Embodiment
 from sim.step_model import StepModel
 
-_NEWTON, _TOLERANCE = 60, 1e-6
 _LETTING_GO = 3  # rounds of leaving out contacts that would have to pull
 _PULL = 1.0  # N, from which a contact lets go
 _BISECTIONS = 12  # excitations to 1/4096
@@ -54,6 +57,10 @@ class Gains:
     near: float = 0.03
 
 
+WALKING = Gains()
+STANDING = Gains(travel=10.0, travel_weight=2.0, effort=500.0, near=0.003)
+
+
 @dataclass(frozen=True)
 class Target:
     """Where the body should be after the step.
@@ -62,6 +69,7 @@ class Target:
         qpos, qvel, qacc: (nq,), (nv,), (nv,).
         act: (nu,) activations to stay close to.
         swing: names of `Embodiment.foot_geoms` that are off the ground.
+        standing: whether no foot has been or will be off it for a while.
     """
 
     qpos: np.ndarray
@@ -69,6 +77,22 @@ class Target:
     qacc: np.ndarray
     act: np.ndarray
     swing: tuple[str, ...] = ()
+    standing: bool = False
+
+
+class _Hold:
+    """Gains in the form in which they are needed."""
+
+    def __init__(
+        self, model: mujoco.MjModel, control_dt: float, soles: np.ndarray, root: int, gains: Gains
+    ) -> None:
+        self.gains = gains
+        self.step = StepModel(model, control_dt, soles, gains.near)
+        frequency = np.full(model.nv, gains.joints)
+        frequency[:root] = gains.root
+        frequency[: min(root, 2)] = gains.travel
+        self.stiffness = frequency**2
+        self.damping = 2 * gains.damping * frequency
 
 
 class ComputedMuscleControl:
@@ -79,7 +103,8 @@ class ComputedMuscleControl:
         embodiment: Embodiment,
         model: mujoco.MjModel,
         control_dt: float,
-        gains: Gains | None = None,
+        gains: Gains = WALKING,
+        standing: Gains = STANDING,
     ) -> None:
         """Prepare for a body.
 
@@ -87,22 +112,20 @@ class ComputedMuscleControl:
             embodiment: the body.
             model: its model with the solver settings of the simulation.
             control_dt: length of a control step (s).
-            gains: how hard to hold on.
+            gains, standing: how hard to hold on, on the way and where no foot moves.
         """
-        self.model, self.gains = model, gains or Gains()
+        self.model = model
         soles = [geom for geoms in embodiment.foot_geoms.values() for geom in geoms]
-        self._step = StepModel(model, control_dt, np.array(soles, int), self.gains.near)
         self._couplings = embodiment.couplings
         self._root = 6 * embodiment.has_root
         self._free = np.concatenate((np.arange(self._root), embodiment.independent_dofs))
         self._filter = ActivationFilter(
             embodiment, model.opt.timestep, round(control_dt / model.opt.timestep), torch.float64
         )
-        frequency = np.full(model.nv, self.gains.joints)
-        frequency[: self._root] = self.gains.root
-        frequency[: min(self._root, 2)] = self.gains.travel
-        self._stiffness = frequency**2
-        self._damping = 2 * self.gains.damping * frequency
+        self._holds = {
+            still: _Hold(model, control_dt, np.array(soles, int), self._root, chosen)
+            for still, chosen in ((False, gains), (True, standing))
+        }
         self._legs = _legs(embodiment)
         self._feet = embodiment.foot_geoms
 
@@ -125,21 +148,23 @@ class ComputedMuscleControl:
             data, target: as of `excitations`.
             lowest, highest: (nu,) what can be reached, see `reachable`.
         """
-        self._step.read(data)
+        hold = self._holds[target.standing]
+        ahead = hold.step
+        ahead.read(data)
         act = data.act.copy()
-        wanted = self._wanted(data, target)
-        weight = self._weights(data.qpos, target)
-        dropped, contact = self._swinging(target), self._step.constraints.contact
+        wanted = self._wanted(hold, data, target)
+        weight = self._weights(hold, data.qpos, target)
+        dropped, contact = self._swinging(hold, target), ahead.constraints.contact
         residual = None
         for _ in range(_LETTING_GO):
-            step = self._step.step(dropped)
+            step = ahead.step(dropped)
             matrix = step.gain_of(self._free) * weight[:, None]
             rest = (wanted - step.drift[self._free]) * weight + matrix @ act
             reached = bounded_ridge(
-                matrix, rest, target.act, lowest, highest, self.gains.effort, residual
+                matrix, rest, target.act, lowest, highest, hold.gains.effort, residual
             )
             residual = matrix @ reached - rest
-            force = self._step.constraint_force(step.change(reached - act))
+            force = ahead.constraint_force(step.change(reached - act))
             pulling = contact & ~dropped & (force < -_PULL)
             if not pulling.any():
                 break
@@ -163,110 +188,37 @@ class ComputedMuscleControl:
         _, after = self._filter(torch.from_numpy(act), torch.from_numpy(excitation))
         return after.numpy()
 
-    def _wanted(self, data: mujoco.MjData, target: Target) -> np.ndarray:
+    def _wanted(self, hold: _Hold, data: mujoco.MjData, target: Target) -> np.ndarray:
         """(nfree,) accelerations that bring the body back to the motion."""
         error = np.zeros(self.model.nv)
         mujoco.mj_differentiatePos(self.model, error, 1.0, data.qpos, target.qpos)
         slow = target.qvel - data.qvel
-        return (target.qacc + self._stiffness * error + self._damping * slow)[self._free]
+        return (target.qacc + hold.stiffness * error + hold.damping * slow)[self._free]
 
-    def _weights(self, qpos: np.ndarray, target: Target) -> np.ndarray:
+    def _weights(self, hold: _Hold, qpos: np.ndarray, target: Target) -> np.ndarray:
         """(nfree,) root of each coordinate's inertia, what it drives included."""
-        nv, couplings = self.model.nv, self._couplings
+        nv, couplings, gains = self.model.nv, self._couplings, hold.gains
         full = np.zeros((nv, nv))
         full[self._free, self._free] = 1
         driven = couplings.has_driver
         slopes = couplings.slopes(qpos)
         full[couplings.driver_dof_adr[driven], couplings.dof_adr[driven]] = slopes[driven]
         reduce = full[self._free]
-        inertia = np.einsum("ij,jk,ik->i", reduce, self._step.mass, reduce, optimize=True)
-        weight = np.sqrt(inertia + self.gains.inertia)
-        weight[: self._root] *= self.gains.root_weight
-        weight[: min(self._root, 2)] *= self.gains.travel_weight
+        inertia = np.einsum("ij,jk,ik->i", reduce, hold.step.mass, reduce, optimize=True)
+        weight = np.sqrt(inertia + gains.inertia)
+        weight[: self._root] *= gains.root_weight
+        weight[: min(self._root, 2)] *= gains.travel_weight
         for foot in target.swing:
-            weight[self._root + self._legs[foot]] *= self.gains.swing_weight
+            weight[self._root + self._legs[foot]] *= gains.swing_weight
         return weight
 
-    def _swinging(self, target: Target) -> np.ndarray:
+    def _swinging(self, hold: _Hold, target: Target) -> np.ndarray:
         """Which of the constraints are contacts of a foot that should be off the ground, (n,) bool.
 
         A foot that drags has the leg lean on it when it counts as a support.
         """
         swinging = [geom for foot in target.swing for geom in self._feet[foot]]
-        return np.isin(self._step.constraints.geoms, swinging).any(1)
-
-
-def bounded_ridge(
-    matrix: np.ndarray,
-    target: np.ndarray,
-    center: np.ndarray,
-    lowest: np.ndarray,
-    highest: np.ndarray,
-    effort: float,
-    residual: np.ndarray | None = None,
-) -> np.ndarray:
-    """Minimise |A x - b|² + effort |x - c|² over lowest <= x <= highest, exactly.
-
-    Newton's method on the residual y = A x - b, of which x = clip(c - Aᵀ y / effort) is a
-    piecewise linear function: m unknowns in place of n (Qi and Sun 1993, Math. Program. 58:353).
-    The y sought is where a convex function is lowest, along every move of which it is followed
-    to the lowest point.
-
-    Args:
-        matrix: A (m, n).
-        target: b (m,).
-        center: c (n,).
-        lowest, highest: bounds (n,).
-        effort: above 0.
-        residual: (m,) A x - b at the solution of a problem like this one, to start from.
-
-    Returns:
-        x (n,).
-    """
-    residual = np.zeros(len(target)) if residual is None else residual
-    identity = np.eye(len(target))
-    for _ in range(_NEWTON):
-        free = center - matrix.T @ residual / effort
-        x = np.clip(free, lowest, highest)
-        error = residual + target - matrix @ x
-        if np.linalg.norm(error) < _TOLERANCE:
-            break
-        inside = matrix[:, (free > lowest) & (free < highest)]
-        move = -np.linalg.solve(identity + inside @ inside.T / effort, error)
-        pace = -matrix.T @ move / effort
-        slope, rise = move @ error, move @ move
-        residual = residual + _root(slope, rise, free, pace, lowest, highest, effort) * move
-    return x
-
-
-def _root(
-    start: float,
-    rise: float,
-    free: np.ndarray,
-    pace: np.ndarray,
-    lowest: np.ndarray,
-    highest: np.ndarray,
-    effort: float,
-) -> float:
-    """Where along a move the convex function that Newton's method descends is lowest.
-
-    Its slope, start at 0, is piecewise linear and rises: by `rise` at least, and by
-    effort pace² more for every x = free + part * pace that is between its bounds.
-    """
-    moving = pace != 0
-    pace, weight = pace[moving], effort * pace[moving] ** 2
-    ends = (np.stack((lowest, highest))[:, moving] - free[moving]) / pace
-    enter, leave = ends.min(0), ends.max(0)
-    at = np.concatenate((enter, leave))
-    change = np.concatenate((weight, -weight))
-    later = at > 0
-    order = np.argsort(at[later])
-    at = np.concatenate(([0.0], at[later][order]))
-    first = rise + weight[(enter <= 0) & (leave > 0)].sum()
-    rises = first + np.concatenate(([0.0], np.cumsum(change[later][order])))
-    slopes = start + np.concatenate(([0.0], np.cumsum(rises[:-1] * np.diff(at))))
-    last = max(int(np.searchsorted(slopes, 0.0)) - 1, 0)
-    return float(at[last] - slopes[last] / rises[last])
+        return np.isin(hold.step.constraints.geoms, swinging).any(1)
 
 
 def _legs(embodiment: Embodiment) -> dict[str, np.ndarray]:

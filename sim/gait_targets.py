@@ -23,6 +23,7 @@ from sim.leg import Leg
 _CLEAR = 0.004  # m, from which a foot is off the ground
 _FAST = 0.8  # m/s, with which no foot moves that bears weight
 _SHORT = 0.12  # s, of a phase off the ground that is not a step
+_STILL = 0.5  # s, before and after a frame in which no foot is off the ground, of standing
 _BLEND = 0.15  # s, over which a step's correction sets in
 _SHARES = 0.5, 1.0, 0.5  # of the lift: hip, knee, ankle
 
@@ -64,6 +65,7 @@ class GaitTargets:
 
     Attributes:
         swing: foot to (T,) bool, whether it is off the ground.
+        standing: (T,) bool, whether none is, for a while.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class GaitTargets:
         act: np.ndarray,
         fps: float,
         stepping: Stepping | None = None,
+        share: float = 1.0,
     ) -> None:
         """Prepare a motion.
 
@@ -83,13 +86,16 @@ class GaitTargets:
             act: (T, nu) its activations by static optimisation.
             fps: its frames a second, the control rate.
             stepping: how steps are adapted.
+            share: part of the activations to stay close to where the body does not stand.
         """
         self._stepping = stepping or Stepping()
-        self._model, self._act = embodiment.model, act
+        self._model = embodiment.model
         self._couplings = embodiment.couplings
         self._data = mujoco.MjData(self._model)
         self._original = qpos
         self.swing = _swing(embodiment, qpos, fps, round(_SHORT * fps))
+        self.standing = _standing(np.stack(list(self.swing.values())).any(0), round(_STILL * fps))
+        self._act = np.where(self.standing[:, None], act, share * act)
         self._legs = {foot: Leg.of(embodiment, foot) for foot in self.swing}
         self._qpos = _lifted(embodiment, self._legs, qpos, self.swing, self._stepping.lift)
         self._qvel = _velocities(self._model, self._qpos, fps)
@@ -130,7 +136,8 @@ class GaitTargets:
         goal[2] -= sunk
         swinging = tuple(foot for foot, off in self.swing.items() if off[frame])
         goal = self._couplings.complete_qpos(goal)
-        return Target(goal, self._qvel[frame], self._qacc[frame], self._act[frame], swinging)
+        motion = (self._qvel[frame], self._qacc[frame], self._act[frame])
+        return Target(goal, *motion, swinging, bool(self.standing[frame]))
 
     def _offset(self, frame: int, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """How much further ahead and to the left (2,) of the body the next foot should be (m)."""
@@ -224,6 +231,14 @@ def _swing(
                 off[start:end] = False
         swing[foot] = off
     return swing
+
+
+def _standing(off: np.ndarray, still: int) -> np.ndarray:
+    """Frames (T,) with no foot off the ground in any of so many before and after them."""
+    total = np.concatenate(([0], np.cumsum(off)))
+    frame = np.arange(len(off))
+    last = np.minimum(frame + still + 1, len(off))
+    return total[last] == total[np.maximum(frame - still, 0)]
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -13,6 +14,12 @@ from cfg import UserError
 from mm_torch.build import make_agent, make_env, make_task
 from mm_torch.expert import Expert
 from mm_torch.pretraining import Lesson
+from retarget.activations import with_activations
+from retarget.clearance import lowest_heights
+from retarget.motion import Motion
+from retarget.motion_set import write_motion_set
+from retarget.reference import make_motion
+from sim.computed_muscle_control import STANDING, WALKING
 from sim.gait_targets import GaitTargets, Stepping
 from sim.leg import Leg
 from tests.mm_torch.helpers import body, small_config, small_task
@@ -57,6 +64,43 @@ def test_goes_on_walking() -> None:
         outcome = task.step(expert(task.observe()))
         assert not (outcome.terminated | outcome.truncated).any()
     task.simulator.close()
+
+
+def _reaching(embodiment) -> Motion:
+    """Both feet on the ground, leaning a little forwards, arms rising and sinking."""
+    model, time, lean = embodiment.model, np.arange(180) / 100, np.zeros(4)
+    qpos = np.tile(model.qpos0, (180, 1))
+    mujoco.mju_axisAngle2Quat(lean, np.array([1.0, 0.0, 0.0]), 0.08)
+    mujoco.mju_mulQuat(qpos[0, 3:7], lean, model.qpos0[3:7])
+    qpos[:, 3:7] = qpos[0, 3:7]
+    for side, phase in (("l", 0.0), ("r", 1.5)):
+        raised = 0.7 + 0.4 * np.sin(np.pi * time + phase)
+        qpos[:, model.joint(f"shoulder_elv_{side}").qposadr[0]] = raised
+        qpos[:, model.joint(f"elbow_flex_{side}").qposadr[0]] = 0.6
+        qpos[:, model.joint(f"ankle_angle_{side}").qposadr[0]] = 0.08
+    qpos = np.stack([embodiment.couplings.complete_qpos(pose) for pose in qpos])
+    qpos[:, 2] -= lowest_heights(embodiment, qpos[:1])[0]
+    return with_activations(make_motion("reaching", embodiment, qpos, 100.0, "made up"), embodiment)
+
+
+def test_stands_where_its_feet_are(tmp_path: Path) -> None:
+    """Who stands is not carried by the next step: balance has to be kept by the feet."""
+    write_motion_set(tmp_path, [_reaching(body("fullbody", False))])
+    config = small_config(
+        "fullbody", "sim.nworld=2", f"motions={tmp_path}", "evaluation.max_steps=1000"
+    )
+    task = make_task(config, body("fullbody", config.fingers), 2, evaluation=True)
+    both, drift = torch.ones(2, dtype=torch.bool), {}
+    for name, standing in (("standing", STANDING), ("walking", WALKING)):
+        expert = Expert(task, "sigmoid", standing=standing)
+        task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([0, 20]))
+        for _ in range(150):
+            task.step(expert(task.observe()))
+        gap = task.simulator.qpos[:, :3] - task.reference().qpos[:, :3]
+        drift[name] = gap.norm(dim=-1)
+    task.simulator.close()
+    assert drift["standing"].max() < 0.02, drift
+    assert drift["walking"].min() > 0.05, drift
 
 
 def test_some_worlds_get_what_all_would(task) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.gait_targets import _landing, _runs, _share
+from sim.gait_targets import _landing, _runs, _share, _standing
 
 
 def test_runs_of_true() -> None:
@@ -29,3 +29,9 @@ def test_the_next_swing_cuts_a_fading_correction_short() -> None:
 def test_every_frame_of_a_swing_knows_its_ends() -> None:
     off = np.array([0, 1, 1, 0, 1, 1], bool)
     assert _landing(off).tolist() == [[-1, -1], [1, 3], [1, 3], [-1, -1], [4, 5], [4, 5]]
+
+
+def test_a_body_stands_while_no_step_is_near() -> None:
+    off = np.array([0, 0, 0, 0, 1, 0, 0, 0, 0, 0], bool)
+    assert _standing(off, 2).tolist() == [True] * 2 + [False] * 5 + [True] * 3
+    assert _standing(np.zeros(3, bool), 5).all()

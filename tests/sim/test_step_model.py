@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sim.activation_filter import ActivationFilter
-from sim.computed_muscle_control import _root, bounded_ridge
+from sim.bounded_ridge import _root, bounded_ridge
 from sim.embodiment import Embodiment
 from sim.simulator import SimOptions, apply_options
 from sim.step_model import StepModel
