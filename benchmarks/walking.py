@@ -1,13 +1,13 @@
 """How long bodies walk: seconds before a termination from evenly spaced phases of a stride.
 
-    python -m benchmarks.walking checkpoints=FILE[,FILE] [phases=20] [stride=104] [first=0]
+    python -m benchmarks.walking checkpoints=FILE[,FILE] [phases=20] [stride=104] [first=0] [clip=0]
                                  [json=FILE] [settings="key=value;..."] [expert=true]
 
 Every policy starts from the reference's own states and activations, at `phases` frames spread over
-`stride` frames from `first` on of the first clip (104 frames are a stride of the demo walk), and
-plays to a termination of the evaluation rules, or to the clip's end. Beside the policies: the first
-one's networks untrained, no excitation at all, and with expert=true computed muscle control, which
-needs no training.
+`stride` frames from `first` on of a clip (104 frames are a stride of the demo walk; stride=0: over
+the clip but for its last second), and plays to a termination of the evaluation rules, or to the
+clip's end. Beside the policies: the first one's networks untrained, no excitation at all, and with
+expert=true computed muscle control, which needs no training.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ from mm_torch.policy_loading import LoadedPolicy, load_policy
 from mm_torch.survival import survival_steps
 from mm_torch.table import format_table
 
+STRIDE = 104  # frames, of the demo walk
+
 
 @dataclass
 class Settings:
     checkpoints: str = ""
     phases: int = 20
-    stride: int = 104
+    stride: int = STRIDE
     first: int = 0
+    clip: int = 0
     settings: str = ""
     expert: bool = False
     json: str = ""
@@ -47,9 +50,22 @@ def seconds(
 ) -> tuple[list[float], int]:
     """Seconds (phases,) that each start was walked, and how many starts ended in a termination."""
     task = loaded.task
-    frame = settings.first + torch.arange(settings.phases) * settings.stride // settings.phases
-    steps, failed = survival_steps(task, policy, torch.zeros_like(frame), frame)
+    spread = settings.stride or stride_of_all(loaded, settings)
+    frame = settings.first + torch.arange(settings.phases) * spread // settings.phases
+    length = int(task.library.lengths[settings.clip])
+    if not 0 <= int(frame.min()) <= int(frame.max()) < length - 1:
+        raise UserError(
+            f"first={settings.first} stride={settings.stride}: clip {settings.clip} has {length} "
+            f"frames: start within them"
+        )
+    steps, failed = survival_steps(task, policy, torch.full_like(frame, settings.clip), frame)
     return [float(n) * task.simulator.control_dt for n in steps], int(failed.sum())
+
+
+def stride_of_all(loaded: LoadedPolicy, settings: Settings) -> int:
+    """Frames from the first start to a second before the end of the clip."""
+    length = int(loaded.task.library.lengths[settings.clip])
+    return length - settings.first - round(1 / loaded.task.simulator.control_dt)
 
 
 def main(arguments: list[str]) -> int:
@@ -65,6 +81,11 @@ def main(arguments: list[str]) -> int:
         loaded = load_policy(path, [*extra, "evaluation.max_steps=1000000"], settings.phases)
         if loaded.task.simulator.nworld != settings.phases:
             raise UserError(f"phases={settings.phases}: cannot be simulated at once")
+        if not 0 <= settings.clip < len(loaded.task.library.lengths):
+            raise UserError(
+                f"clip={settings.clip}: {path} has {len(loaded.task.library.lengths)} clip(s), "
+                f"counted from 0"
+            )
         policies.append((path, loaded, loaded.act))
     first = policies[0][1]
     fresh = make_policy(first.config, first.task)
@@ -79,7 +100,7 @@ def main(arguments: list[str]) -> int:
         policies.append(("computed muscle control", first, expert))
     for name, loaded, policy in policies:
         walked, failed = seconds(loaded, policy, settings)
-        stride = settings.stride * loaded.task.simulator.control_dt
+        stride = (settings.stride or STRIDE) * loaded.task.simulator.control_dt
         quartiles = statistics.quantiles(walked, n=4)
         rows.append([
             name, min(walked), *quartiles, max(walked), statistics.fmean(walked),

@@ -273,7 +273,8 @@ class PretrainingConfig:
     statics_share: float = opt(
         1.0,
         "part of the activations that explain the reference to which those of muscle control are "
-        "held close; captured walks were walked further with 0.5",
+        "held close on the way (all of them where the body stands); captured walks were walked "
+        "further with 0.5",
     )
     led_rounds: int = opt(0, "first rounds in which the teacher acts in the policy's place")
     steps: int = opt(20, "control steps a world in each round")

@@ -22,8 +22,9 @@ Time is refined in three levels. On every twelfth frame the postures are found f
 those that are equally near their targets (a forearm turned either way) must be chosen alike in
 neighbouring frames, so the smoothness begins stiff there and is released step by step. Most of the
 work is done on frames two to three times as dense as the smoothing frequency, beyond which there is
-little left to find; the last step is on all frames. Clips in which parts of the body are then too
-near each other are led around that by a detour (retarget.detour).
+little left to find; the last step is on all frames. Bodies with feet are then leaned so that their
+weight rests on them (retarget.balance), and clips in which parts of the body are too near each
+other are led around that by a detour (retarget.detour).
 """
 
 from __future__ import annotations
