@@ -7,8 +7,8 @@ joint limits and couplings. mink solves one frame after another, each from the o
 joint moves by more than `tolerance` in a step (the first frame, from the neutral posture, up to 100
 steps, the others up to 30); its couplings are a task, weighted so that they hold to about
 1e-4. Ours is timed twice: for tracking alone, which is what mink does, and in full, with
-smoothness, floor, foot contact and parts of the body kept apart. Then again on the clip repeated 2,
-4 and 8 times.
+smoothness, floor, foot contact, balance and parts of the body kept apart. Then again on the clip
+repeated 2, 4 and 8 times.
 
 Needs mink and daqp: pip install 'mm-torch[benchmark]'.
 """

@@ -32,14 +32,9 @@ class Balance:
         mass_share: of the centre of mass.
     """
 
-    def __init__(self, embodiment: Embodiment, margin: float) -> None:
-        """Prepare for a body.
-
-        Args:
-            embodiment: the body.
-            margin: how far within the soles its weight should rest (m).
-        """
-        self._body, self._margin = embodiment, margin
+    def __init__(self, embodiment: Embodiment) -> None:
+        """Prepare for a body with a root and feet."""
+        self._body = embodiment
         model = embodiment.model
         self._weight = float(model.body_subtreemass[0] * np.linalg.norm(model.opt.gravity))
         data = mujoco.MjData(model)
@@ -66,7 +61,12 @@ class Balance:
         )  # fmt: skip
 
     def find(
-        self, qpos: np.ndarray, points: np.ndarray, lengths: Sequence[int], fps: float
+        self,
+        qpos: np.ndarray,
+        points: np.ndarray,
+        lengths: Sequence[int],
+        fps: float,
+        margin: float,
     ) -> np.ndarray:
         """Return how far (T, 2) the body should be displaced above its feet (m).
 
@@ -75,21 +75,20 @@ class Balance:
             points: (T, P, 3) lowest points of the soles (m, world).
             lengths: frames of each clip.
             fps: frames a second.
+            margin: how far within the soles the weight should rest (m).
         """
         found = np.zeros((len(qpos), 2))
         for part in clip_parts(lengths):
             if part.stop - part.start >= _FEWEST:
-                found[part] = self._find(qpos[part], points[part], fps)
+                found[part] = self._find(qpos[part], points[part], fps, margin)
         return found
 
-    def _find(self, qpos: np.ndarray, points: np.ndarray, fps: float) -> np.ndarray:
+    def _find(self, qpos: np.ndarray, points: np.ndarray, fps: float, margin: float) -> np.ndarray:
         qvel = differentiate(self._body.model, qpos, fps)
         qacc = np.gradient(qvel, 1.0 / fps, axis=0)
         record = replay(self._body, qpos, qvel, qacc, tendons=False)
         near = points[..., 2] < GROUND_GAP
-        pressed, areas = pressure(
-            record.wrench, qpos[:, :3], points, near, self._weight, self._margin
-        )
+        pressed, areas = pressure(record.wrench, qpos[:, :3], points, near, self._weight, margin)
         height = float(record.com[:, 2].mean())
         return displacement(pressed, areas, height, fps, self.mass_share)
 

@@ -111,8 +111,7 @@ class Solver:
         self.stance = Stance(embodiment, self.equations)
         self._collision = SelfCollision(embodiment, self.equations.coordinates)
         self._newton = GaussNewton(embodiment, self.equations, self._collision, self.options)
-        balances = self.options.balance and self.options.contact and self.equations.feet is not None
-        self._balance = Balance(embodiment, self.options.balance_margin) if balances else None
+        self._balance = None if self.equations.feet is None else Balance(embodiment)
 
     @torch.no_grad()
     def solve(self, clips: Sequence[tuple[Tensor, Tensor]], fps: float) -> list[Solution]:
@@ -143,7 +142,7 @@ class Solver:
             level = self._level(lengths, stride)
             joints, root = _rows(level.index, joints, root)
             joints, root = self._improve(joints, root, asked, level, steps[stride])
-        if self._balance is not None:
+        if held and options.balance:
             joints, root, asked = self._balanced(joints, root, asked)
         if options.avoid_self_collision:
             joints, root = self._kept_apart(joints, root, asked)
@@ -187,7 +186,7 @@ class Solver:
         qpos = self.equations.coordinates.qpos(joints.to(self.dtype), root.to(self.dtype))
         by = self._balance.find(
             qpos.double().cpu().numpy(), self.stance.foot_points(joints, root), asked.lengths,
-            asked.fps,
+            asked.fps, self.options.balance_margin,
         )  # fmt: skip
         moved = self._balance.moved(asked.targets.position, by)
         asked = replace(asked, targets=Targets(moved, asked.targets.rotation))

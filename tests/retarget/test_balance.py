@@ -114,7 +114,7 @@ def test_nothing_pushes_in_the_air() -> None:
 
 def test_parts_of_the_leg_share_a_displacement_by_their_height() -> None:
     embodiment = body("fullbody")
-    balance = Balance(embodiment, 0.01)
+    balance = Balance(embodiment)
     share = dict(zip((t.frame for t in tracks(embodiment)), balance.track_share, strict=True))
     for side in ("left", "right"):
         assert share[f"{side}_ankle_mimic"] == pytest.approx(0.0, abs=0.02)
@@ -158,7 +158,7 @@ def test_the_centre_of_mass_takes_its_share() -> None:
     for leg in legs:
         moved[leg.adduction] = bent[leg.adduction] - leg.outwards * angle
     share = (measure(moved)[0] - com)[0] / 0.02
-    assert Balance(embodiment, 0.0).mass_share == pytest.approx(share, abs=0.03)
+    assert Balance(embodiment).mass_share == pytest.approx(share, abs=0.03)
 
 
 def _solved(embodiment: Embodiment, qpos: np.ndarray, **options: object) -> Solution:
