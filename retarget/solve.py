@@ -183,13 +183,14 @@ class Solver:
         self, joints: Tensor, root: Tensor, asked: _Asked
     ) -> tuple[Tensor, Tensor, _Asked]:
         """Postures (T, ...) whose weight rests on their feet, and what is asked of them then."""
-        qpos = self.equations.coordinates.qpos(joints.to(self.dtype), root.to(self.dtype))
+        qpos = self.equations.coordinates.qpos(joints.to(self.dtype), root.to(self.dtype)).double()
+        qpos[:, :7] = root  # far from the origin single precision would shake it
+        points = self.stance.foot_points(joints, root)
         by = self._balance.find(
-            qpos.double().cpu().numpy(), self.stance.foot_points(joints, root), asked.lengths,
-            asked.fps, self.options.balance_margin,
-        )  # fmt: skip
-        moved = self._balance.moved(asked.targets.position, by)
-        asked = replace(asked, targets=Targets(moved, asked.targets.rotation))
+            qpos.cpu().numpy(), points, asked.lengths, asked.fps, self.options.balance_margin
+        )
+        targets = Targets(self._balance.moved(asked.targets.position, by), asked.targets.rotation)
+        asked = replace(asked, targets=targets)
         # Most of the way on fewer frames, as in the solution itself.
         steps, last = self.options.balance_steps
         level = self._level(asked.lengths, self._middle(asked.fps))

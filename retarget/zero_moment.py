@@ -50,9 +50,12 @@ class Areas:
         """Enclose points (T, P, 2) where they are `down` (T, P), less a margin (m) all around."""
         angle = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
         normals = np.stack((np.cos(angle), np.sin(angle)), axis=1)
-        along = np.where(down[..., None], points @ normals.T, -np.inf)
         there = down.any(axis=1)
-        reach = np.where(there[:, None], along.max(axis=1), 0.0)
+        reach = np.full((len(points), _DIRECTIONS), -np.inf)
+        for point in range(points.shape[1]):  # one by one: clips may have 100,000 frames
+            along = points[:, point] @ normals.T
+            np.maximum(reach, along, out=reach, where=down[:, point, None])
+        reach[~there] = 0.0
         # Narrow areas, such as a heel, keep half of their width.
         width = reach + np.roll(reach, _DIRECTIONS // 2, axis=1)
         return cls(normals, reach - np.minimum(margin, _WIDEST * width), there)
