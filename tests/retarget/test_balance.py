@@ -8,14 +8,10 @@ import mujoco
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from retarget.balance import Balance
-from retarget.pipeline import Retargeter
-from retarget.quality import Quality
 from retarget.quality_replay import replay
 from retarget.reference import differentiate
-from retarget.settings import RetargetConfig
 from retarget.solve import Solution, Solver
 from retarget.solve_options import SolveOptions
 from retarget.tracks import track_frames, tracks
@@ -25,6 +21,7 @@ from sim.independent import IndependentCoordinates
 from sim.kinematics import Kinematics
 from sim.leg import Leg
 from tests.conftest import body
+from tests.retarget.captured import walk_quality
 
 _SQUARE = np.array([[0.0, 0.0], [0.2, 0.0], [0.2, 0.1], [0.0, 0.1]])
 
@@ -205,27 +202,8 @@ def test_who_leans_too_far_is_set_back_over_his_feet() -> None:
     assert torch.equal(standing.target_position, tipping.target_position)
 
 
-@pytest.fixture(scope="module")
-def captured(shared: Path) -> dict[bool, Quality]:
-    """The quality of a captured walk, with balance and without."""
-    clip = shared / "data" / "amass" / "CMU" / "02" / "02_01_poses.npz"
-    models = shared / "data" / "body_models"
-    if not clip.exists() or not models.exists():
-        pytest.skip(f"no captured motion at {clip}, or no body model at {models}")
-    quality = {}
-    for balance in (False, True):
-        config = RetargetConfig(
-            motions=str(clip), body_model=str(models), activations=False, balance=balance
-        )
-        retargeter = Retargeter(OmegaConf.structured(config))
-        source = retargeter.prepare(clip)
-        _, result = retargeter.finish(source, retargeter.solve([source])[0], 0.0)
-        quality[balance] = result.quality
-    return quality
-
-
-def test_a_captured_walk_needs_less_of_a_hand_that_holds_it(captured: dict[bool, Quality]) -> None:
-    plain, balanced = captured[False], captured[True]
+def test_a_captured_walk_needs_less_of_a_hand_that_holds_it(shared: Path) -> None:
+    plain, balanced = (walk_quality(shared, balance=balance) for balance in (False, True))
     assert balanced.residual_force_mean_pct_bw < 0.65 * plain.residual_force_mean_pct_bw
     assert balanced.residual_force_max_pct_bw < 0.75 * plain.residual_force_max_pct_bw
     assert balanced.residual_moment_mean_pct_bw_m < 0.75 * plain.residual_moment_mean_pct_bw_m

@@ -7,13 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from retarget.pair_distances import PairDistances
-from retarget.pipeline import Retargeter
-from retarget.quality import Quality
 from retarget.self_collision import SelfCollision
-from retarget.settings import RetargetConfig
 from retarget.solve import Solver
 from retarget.solve_options import SolveOptions
 from retarget.tracks import track_frames
@@ -21,6 +17,7 @@ from sim.embodiment import Embodiment
 from sim.independent import IndependentCoordinates
 from sim.kinematics import Kinematics
 from tests.conftest import body
+from tests.retarget.captured import walk_quality
 
 _WEIGHT, _CLEARANCE = 100.0, 0.003
 
@@ -164,27 +161,10 @@ def test_legs_that_pass_through_each_other_are_led_past() -> None:
 
 
 def test_captured_legs_pass_each_other_without_touching(shared: Path) -> None:
-    clip = shared / "data" / "amass" / "CMU" / "02" / "02_01_poses.npz"
-    models = shared / "data" / "body_models"
-    if not clip.exists() or not models.exists():
-        pytest.skip(f"no captured motion at {clip}, or no body model at {models}")
-    quality = {}
-    for avoid in (False, True):
-        config = RetargetConfig(
-            motions=str(clip), body_model=str(models), activations=False, avoid_self_collision=avoid
-        )
-        quality[avoid] = _retargeted(config, clip)
+    quality = {avoid: walk_quality(shared, avoid_self_collision=avoid) for avoid in (False, True)}
     assert quality[False].self_collision_beyond_neutral_mm > 20
     assert quality[True].self_collision_depth_mm < 1
     assert quality[True].site_error_mean_cm < quality[False].site_error_mean_cm + 0.3
     assert quality[True].residual_force_mean_pct_bw < quality[False].residual_force_mean_pct_bw
     assert quality[True].joint_jerk_rms_rad_s3 < 1.1 * quality[False].joint_jerk_rms_rad_s3
     assert quality[True].joint_limit_violation_pct == quality[True].floating_stance_pct == 0
-
-
-def _retargeted(config: RetargetConfig, clip: Path) -> Quality:
-    retargeter = Retargeter(OmegaConf.structured(config))
-    source = retargeter.prepare(clip)
-    motion, result = retargeter.finish(source, retargeter.solve([source])[0], 0.0)
-    assert len(motion) == 286
-    return result.quality
