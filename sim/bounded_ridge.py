@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 _NEWTON, _TOLERANCE = 60, 1e-6
+_ENOUGH = 0.1  # of the decrease that a function of constant slope would show (Armijo's rule)
 
 
 def bounded_ridge(
@@ -20,8 +23,8 @@ def bounded_ridge(
 
     Newton's method on the residual y = A x - b, of which x = clip(c - Aᵀ y / effort) is a
     piecewise linear function: m unknowns in place of n (Qi and Sun 1993, Math. Program. 58:353).
-    The y sought is where a convex function is lowest, along every move of which it is followed
-    to the lowest point.
+    The y sought is where a convex function is lowest. Where a whole move takes it down well, the
+    move is made; where not, it is followed to the lowest point along the move.
 
     Args:
         matrix: A (m, n).
@@ -34,20 +37,39 @@ def bounded_ridge(
     Returns:
         x (n,).
     """
-    residual = np.zeros(len(target)) if residual is None else residual
+    pull = matrix / effort
+
+    def point(residual: np.ndarray) -> _Point:
+        free = center - residual @ pull
+        x = np.minimum(np.maximum(free, lowest), highest)
+        reached, rise = matrix @ x, x - center
+        height = residual @ (0.5 * residual + target - reached) - 0.5 * effort * (rise @ rise)
+        return _Point(residual, free, x, residual + target - reached, height)
+
     identity = np.eye(len(target))
+    at = point(np.zeros(len(target)) if residual is None else residual)
     for _ in range(_NEWTON):
-        free = center - matrix.T @ residual / effort
-        x = np.clip(free, lowest, highest)
-        error = residual + target - matrix @ x
-        if np.linalg.norm(error) < _TOLERANCE:
+        if at.error @ at.error < _TOLERANCE**2:
             break
-        inside = matrix[:, (free > lowest) & (free < highest)]
-        move = -np.linalg.solve(identity + inside @ inside.T / effort, error)
-        pace = -matrix.T @ move / effort
-        slope, rise = move @ error, move @ move
-        residual = residual + _root(slope, rise, free, pace, lowest, highest, effort) * move
-    return x
+        inside = (at.free > lowest) & (at.free < highest)
+        move = -np.linalg.solve(identity + matrix[:, inside] @ pull[:, inside].T, at.error)
+        slope, ahead = move @ at.error, point(at.residual + move)
+        if ahead.height > at.height + _ENOUGH * slope:
+            pace = -move @ pull
+            part = _root(slope, move @ move, at.free, pace, lowest, highest, effort)
+            ahead = point(at.residual + part * move)
+        at = ahead
+    return at.x
+
+
+class _Point(NamedTuple):
+    """A residual y, what follows from it, and the convex function's slope and height there."""
+
+    residual: np.ndarray
+    free: np.ndarray
+    x: np.ndarray
+    error: np.ndarray
+    height: float
 
 
 def _root(
