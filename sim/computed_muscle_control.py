@@ -4,15 +4,17 @@ After Thelen and Anderson (2006, J. Biomech. 39:1107): a proportional-derivative
 independent coordinates should accelerate by to come back to the motion, and static optimisation
 finds activations, within what the muscles can reach in a control step, that do so:
 
-    minimise |W (drift + gain x - wanted)|² + effort |x - x*|²   subject to lowest <= x <= highest
+    minimise |W (drift + gain x - wanted)|² + effort |x - x*|² + steadiness |x - a|²
+    subject to lowest <= x <= highest
 
 over the activations x that the step ends with, taken as if they held all along (what they rise by
 goes on acting in the next step; counting only its mean over this one overshoots). Drift and gain
 are those of :class:`sim.step_model.StepModel`, x* the activations of static optimisation for the
-motion, and W weighs each coordinate by the root of its inertia. Differences from the original: the
-step is implicit, ground contacts are the simulator's own and can only push, those of the soles
-count from a little before they close, and the root is a row like any other, which muscles move
-through the feet alone: no residual force helps.
+motion, a those that the step starts with, and W weighs each coordinate by the root of its inertia.
+Without the last term muscles go from bound to bound, step by step, which a policy can hardly learn.
+Differences from the original: the step is implicit, ground contacts are the simulator's own and can
+only push, those of the soles count from a little before they close, and the root is a row like any
+other, which muscles move through the feet alone: no residual force helps.
 
 A body that walks leaves its balance to the next step, and its ankles hold it loosely; one that
 stands, with no step to come, is held where its motion has it.
@@ -41,8 +43,9 @@ class Gains:
     """How hard the body is held to its motion.
 
     Natural frequencies are those of critically damped errors (rad/s); inertia is added to every
-    coordinate's own (kg m²), so that light ones count; effort is per squared activation; near is
-    the distance from which a sole counts as on the ground (m).
+    coordinate's own (kg m²), so that light ones count; effort is per squared activation off the
+    motion's, steadiness per squared change of activation in a step; near is the distance from which
+    a sole counts as on the ground (m).
     """
 
     joints: float = 20.0
@@ -54,6 +57,7 @@ class Gains:
     swing_weight: float = 5.5  # of the leg that is off the ground
     inertia: float = 0.057
     effort: float = 1500.0
+    steadiness: float = 1500.0
     near: float = 0.03
 
 
@@ -155,14 +159,14 @@ class ComputedMuscleControl:
         wanted = self._wanted(hold, data, target)
         weight = self._weights(hold, data.qpos, target)
         dropped, contact = self._swinging(hold, target), ahead.constraints.contact
-        residual = None
+        gains, residual = hold.gains, None
+        effort = gains.effort + gains.steadiness
+        center = (gains.effort * target.act + gains.steadiness * act) / effort
         for _ in range(_LETTING_GO):
             step = ahead.step(dropped)
             matrix = step.gain_of(self._free) * weight[:, None]
             rest = (wanted - step.drift[self._free]) * weight + matrix @ act
-            reached = bounded_ridge(
-                matrix, rest, target.act, lowest, highest, hold.gains.effort, residual
-            )
+            reached = bounded_ridge(matrix, rest, center, lowest, highest, effort, residual)
             residual = matrix @ reached - rest
             force = ahead.constraint_force(step.change(reached - act))
             pulling = contact & ~dropped & (force < -_PULL)
@@ -204,7 +208,7 @@ class ComputedMuscleControl:
         slopes = couplings.slopes(qpos)
         full[couplings.driver_dof_adr[driven], couplings.dof_adr[driven]] = slopes[driven]
         reduce = full[self._free]
-        inertia = np.einsum("ij,jk,ik->i", reduce, hold.step.mass, reduce, optimize=True)
+        inertia = ((reduce @ hold.step.mass) * reduce).sum(1)
         weight = np.sqrt(inertia + gains.inertia)
         weight[: self._root] *= gains.root_weight
         weight[: min(self._root, 2)] *= gains.travel_weight

@@ -12,7 +12,7 @@ import torch
 from mm_torch.build import demo_folder
 from retarget.motion_set import load_motion_set
 from sim.activation_filter import ActivationFilter
-from sim.computed_muscle_control import ComputedMuscleControl, Target
+from sim.computed_muscle_control import ComputedMuscleControl, Gains, Target
 from sim.embodiment import CONTROL_HZ, Embodiment
 from sim.simulator import SimOptions, apply_options
 
@@ -56,6 +56,27 @@ def _play(bimanual: Embodiment, model: mujoco.MjModel, controlled: bool) -> floa
             mujoco.mj_step(model, data)
     error = (data.qpos - motion.qpos[50])[bimanual.independent_qpos]
     return float(np.sqrt((error**2).mean()))
+
+
+def test_steadiness_keeps_activations_where_they_are(
+    bimanual: Embodiment, model: mujoco.MjModel
+) -> None:
+    rng = np.random.default_rng(1)
+    data = mujoco.MjData(model)
+    data.qpos[bimanual.independent_qpos] += 0.1 * rng.standard_normal(
+        len(bimanual.independent_qpos)
+    )
+    data.act[:] = rng.uniform(0.05, 0.3, model.nu)
+    act, still = data.act.copy(), np.zeros(model.nv)
+    target = Target(model.qpos0, still, still, rng.uniform(0, 0.5, model.nu))
+    changes = []
+    for steadiness in (0.0, 1e4, 1e9):
+        gains = Gains(steadiness=steadiness)
+        control = ComputedMuscleControl(bimanual, model, 1 / CONTROL_HZ, gains)
+        reached = control.activations(data, target, *control.reachable(act))
+        changes.append(float(np.abs(reached - act).max()))
+    assert changes[0] > 1.5 * changes[1] > 100 * changes[2]
+    assert changes[2] < 1e-3
 
 
 def test_follows_a_movement_that_its_activations_alone_leave(
