@@ -111,6 +111,7 @@ class ObservationConfig:
     ahead_joint_pos: bool = opt(False, "look-ahead: independent joints minus the body's (rad)")
     ahead_joint_vel: bool = opt(False, "look-ahead: independent joint velocities (rad/s)")
     ahead_site_pos: bool = opt(False, "look-ahead: relative mimic sites, body's heading frame (m)")
+    ahead_activation: bool = opt(False, "activations by statics of the reference's next frame")
     phase: bool = opt(False, "frame over clip length, 1")
     lookahead_steps: int = opt(5, "look-ahead frames, the current one included")
     lookahead_stride: int = opt(20, "control steps between look-ahead frames")

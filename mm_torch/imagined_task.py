@@ -26,11 +26,13 @@ class Plan:
 
     Attributes:
         frames: (B, F) consecutive frames from the present one on.
+        activations: (B, steps + 1, nu) of the frames after it, None if nothing shows them.
         frame: (B,) index of the present one in its clip.
         length: (B,) frames of the clip.
     """
 
     frames: Kinematics
+    activations: Tensor | None
     frame: Tensor
     length: Tensor
 
@@ -84,7 +86,11 @@ class ImaginedImitation:
         library = self._task.library
         times = torch.arange(steps + 1 + self._furthest, device=frame.device)
         frames = library.frames(clip.unsqueeze(1), frame.unsqueeze(1) + times, origin.unsqueeze(1))
-        return Plan(frames, frame, library.lengths[clip])
+        activations = None
+        if self._task.shows_activation:
+            next_frames = frame.unsqueeze(1) + 1 + times[: steps + 1]
+            activations = library.activations(clip.unsqueeze(1), next_frames)
+        return Plan(frames, activations, frame, library.lengths[clip])
 
     def observe(self, plan: Plan, step: int, state: ModelState, excitation: Tensor) -> Tensor:
         """(B, obs_dim) the policy's observation ``step`` control steps into a plan."""
@@ -93,7 +99,8 @@ class ImaginedImitation:
         phase = (now / plan.length).to(state.position.dtype)
         reference = _select(plan.frames, lambda part: part[:, step])
         ahead = _select(plan.frames, lambda part: part[:, step + self._offsets])
-        return self._task.observation(TaskState(body, reference, ahead, phase))
+        activation = None if plan.activations is None else plan.activations[:, step]
+        return self._task.observation(TaskState(body, reference, ahead, phase, activation))
 
     def judge(self, plan: Plan, states: ModelState, excitations: Tensor) -> Judgement:
         """See :class:`agents.world_model.interface.Judgement`."""

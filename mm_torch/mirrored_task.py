@@ -51,12 +51,14 @@ class MirroredTask:
     def observe(self) -> Tensor:
         """Return the observation (nworld, obs_dim) of the worlds' mirror image as they are."""
         state = self._task.state()
+        activation = state.next_activation
         return self._task.observation(
             TaskState(
                 body=self._body(state.body),
                 reference=self._kinematics(state.reference),
                 ahead=self._kinematics(state.ahead),
                 phase=state.phase,
+                next_activation=None if activation is None else self.muscles(activation),
             )
         )
 

@@ -69,7 +69,7 @@ class MotionLibrary:
             frame: (...,) frame indices, >= 0.
             origin: (..., 2) ground point (m) that becomes xy = (0, 0), for a body with a root.
         """
-        index = self.starts[clip] + torch.minimum(frame, self.lengths[clip] - 1)
+        index = self._index(clip, frame)
         qpos, site_pos = self._qpos[index], self._site_pos[index]
         if origin is not None and self._layout.root_nq:
             qpos[..., :2] -= origin
@@ -93,12 +93,14 @@ class MotionLibrary:
     def activations(self, clip: Tensor, frame: Tensor) -> Tensor:
         """Return the (..., nu) activations that explain frames of clips.
 
+        Frames past the end are the last one.
+
         Raises:
             ValueError: a clip has none.
         """
         if self._act is None:
             raise ValueError("the motion set has clips without activations")
-        return self._act[self.starts[clip] + frame]
+        return self._act[self._index(clip, frame)]
 
     def sample_clips(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw `count` clips uniformly; the generator lives on the library's device."""
@@ -108,3 +110,7 @@ class MotionLibrary:
         """Draw a start frame uniformly in each clip, the last frame excepted."""
         draw = torch.rand(clip.shape, generator=generator, device=clip.device)
         return (draw * (self.lengths[clip] - 1)).long()
+
+    def _index(self, clip: Tensor, frame: Tensor) -> Tensor:
+        """Row of a frame of a clip; of the last one where it is past the end."""
+        return self.starts[clip] + torch.minimum(frame, self.lengths[clip] - 1)

@@ -161,6 +161,11 @@ def ahead_musclemimic_bimanual(state: TaskState) -> Tensor:
     return musclemimic.lookahead_bimanual(state.ahead)
 
 
+def ahead_activation(state: TaskState) -> Tensor:
+    """Activations that static optimisation finds for the reference's next frame, nu."""
+    return state.next_activation
+
+
 def phase(state: TaskState) -> Tensor:
     """Frame over clip length, 1."""
     return state.phase.unsqueeze(1)

@@ -83,6 +83,12 @@ class ImitationTask:
             self.termination = Termination(rules, embodiment.has_root)
         except ValueError as error:
             raise UserError(str(error)) from error
+        self.shows_activation = "ahead_activation" in dict(self.observation.terms)
+        if self.shows_activation and not library.has_activations:
+            raise UserError(
+                "observation.ahead_activation=true: needs motions with activations: set "
+                "reset.activation=statics, which computes them"
+            )
         self.layout = Layout.of(embodiment, device)
         ahead = settings.observation
         self._offsets = torch.arange(ahead.lookahead_steps, device=device) * ahead.lookahead_stride
@@ -149,7 +155,12 @@ class ImitationTask:
             self.origin.unsqueeze(1),
         )
         phase = self.frame / lengths
-        return TaskState(self.body, self.reference(), ahead, phase.to(self.origin.dtype))
+        activation = None
+        if self.shows_activation:
+            activation = self.library.activations(self.clip, self.next_frame)
+        return TaskState(
+            self.body, self.reference(), ahead, phase.to(self.origin.dtype), activation
+        )
 
     def observe(self) -> Tensor:
         """Return the observation (nworld, obs_dim)."""

@@ -148,9 +148,12 @@ class TaskState:
         reference: where it should be now, (nworld,).
         ahead: look-ahead frames of the reference, (nworld, K); frame 0 is now.
         phase: (nworld,) frame over clip length.
+        next_activation: (nworld, nu) of the reference's next frame, by static optimisation; None
+            where motions have none, or nothing shows it.
     """
 
     body: Body
     reference: Kinematics
     ahead: Kinematics
     phase: Tensor
+    next_activation: Tensor | None = None

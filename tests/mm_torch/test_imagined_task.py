@@ -39,7 +39,8 @@ def _pair(embodiment: str, *arguments: str):
 @pytest.mark.parametrize("embodiment", ["bimanual", "fullbody"])
 def test_observation_and_judgement_are_the_real_ones(embodiment: str) -> None:
     sites = ("observation.site_pos=true", "observation.site_rot=true", "observation.site_vel=true",
-             "reward.action_rate=0.1", "reward.activation_energy=0.1")  # fmt: skip
+             "observation.ahead_activation=true", "reward.action_rate=0.1",
+             "reward.activation_energy=0.1")  # fmt: skip
     task, imagined = _pair(embodiment, *sites)
     everywhere = torch.ones(4, dtype=torch.bool)
     clips = torch.arange(4) % len(task.library)

@@ -43,6 +43,7 @@ def _pair(name: str, *settings: str) -> tuple[ImitationTask, ImitationTask]:
         for motion in load_motion_set(demo_folder(name), embodiment)
     ]  # fmt: skip
     other.library = MotionLibrary(motions, other.layout, torch.device("cpu"))
+    other.library._act = MirroredTask(task).muscles(task.library._act)
     both = torch.ones(2, dtype=torch.bool)
     task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([20, 75]))
     generator = torch.Generator().manual_seed(0)

@@ -11,12 +11,15 @@ import torch
 from cfg import UserError
 from cfg.schema import ObservationConfig, RewardConfig
 from mm_torch import observation
+from mm_torch.build import demo_folder
 from mm_torch.env import ImitationEnv
 from mm_torch.reward import DISTANCES
 from mm_torch.task import ImitationTask
 from mm_torch.task_state import Kinematics, TaskState
+from retarget.motion_set import load_motion_set
 from sim.rotations import quat_multiply, rotate, yaw_matrix
-from tests.mm_torch.helpers import small_task
+from tests.conftest import body
+from tests.mm_torch.helpers import small_config, small_task
 
 BACKENDS = ["mujoco", "warp"]
 
@@ -63,7 +66,7 @@ def test_every_switch_has_a_term() -> None:
 
 def test_every_term_is_finite_and_two_dimensional() -> None:
     for name in ("bimanual", "fullbody"):
-        task = small_task(name)
+        task = small_task(name, "observation.ahead_activation=true")
         task.step(torch.zeros(4, task.action_dim))
         state = task.state()
         skipped = observation._ROOT_TERMS if name == "bimanual" else set()
@@ -81,6 +84,25 @@ def test_every_term_is_finite_and_two_dimensional() -> None:
                 "mm_root_vel",
             ):
                 assert distance(state.body, state.reference).shape == (4,), name_
+
+
+def test_shows_the_activations_of_the_frame_that_the_step_leads_to() -> None:
+    task = small_task("bimanual", "observation.ahead_activation=true")
+    last = int(task.library.lengths[0]) - 1
+    frames = torch.tensor([0, 7, last - 1, last])
+    task.place(_everywhere(task), torch.zeros(4, dtype=torch.long), frames)
+    start = sum(dict(list(task.observation.sizes(task.state()).items())[:-1]).values())
+    assert task.observation.terms[-1][0] == "ahead_activation"
+    motion = load_motion_set(demo_folder("bimanual"), body("bimanual"))[0]
+    expected = torch.from_numpy(motion.act[[1, 8, last, last]]).float()
+    assert torch.equal(task.observe()[:, start:], expected)
+    assert expected.std() > 0.01
+    task.library._act = None
+    with pytest.raises(UserError, match=r"observation\.ahead_activation=true: needs motions with"):
+        ImitationTask(
+            small_config("bimanual", "observation.ahead_activation=true"), task.simulator,
+            task.library,
+        )  # fmt: skip
 
 
 def _turned(state: Kinematics, yaw: float) -> Kinematics:
