@@ -95,8 +95,11 @@ def main(arguments: list[str]) -> int:
     if first.config.action.mapping == "sigmoid":
         policies.append(("no excitation", first, lambda obs: off))
     if settings.expert:
-        share = first.config.pretraining.statics_share
-        expert = Expert(first.task, first.config.action.mapping, share=share)
+        lesson = first.config.pretraining
+        expert = Expert(
+            first.task, first.config.action.mapping, share=lesson.statics_share,
+            steadiness=lesson.steadiness,
+        )  # fmt: skip
         policies.append(("computed muscle control", first, expert))
     for name, loaded, policy in policies:
         walked, failed = seconds(loaded, policy, settings)

@@ -277,6 +277,11 @@ class PretrainingConfig:
         "held close on the way (all of them where the body stands); captured walks were walked "
         "further with 0.5",
     )
+    steadiness: float = opt(
+        0.0,
+        "price that muscle control puts on a squared change of activation in a step; with 1500, as "
+        "much as its effort, excitations are easier to learn",
+    )
     led_rounds: int = opt(0, "first rounds in which the teacher acts in the policy's place")
     steps: int = opt(20, "control steps a world in each round")
     every: int = opt(1, "ask the teacher at every so many of the policy's control steps")
@@ -432,6 +437,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "pretraining.rounds": (0, float("inf")),
     "pretraining.processes": (0, float("inf")),
     "pretraining.statics_share": (0.0, 1.0),
+    "pretraining.steadiness": (0.0, float("inf")),
     "pretraining.led_rounds": (0, float("inf")),
     "pretraining.steps": (1, float("inf")),
     "pretraining.every": (1, float("inf")),

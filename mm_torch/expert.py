@@ -33,13 +33,14 @@ class Expert:
         processes: int = 1,
         share: float = 1.0,
         standing: Gains = STANDING,
+        steadiness: float = 0.0,
     ) -> None:
         """Prepare every clip of the task.
 
         Args:
             task: of a body with a root and feet, whose motions have activations.
             mapping: from action to excitation, a key of `INVERSES`.
-            gains, standing: see :mod:`sim.computed_muscle_control`.
+            gains, standing, steadiness: see :mod:`sim.computed_muscle_control`.
             stepping: see :mod:`sim.gait_targets`.
             processes: that share the bodies, 0 for one a core. More than one: call `close`, and
                 from a script only under `if __name__ == "__main__"`.
@@ -65,7 +66,9 @@ class Expert:
         self._task, self._invert = task, INVERSES[mapping]
         model = copy.copy(body.model)
         apply_options(model, simulator.options)
-        self._control = ComputedMuscleControl(body, model, simulator.control_dt, gains, standing)
+        self._control = ComputedMuscleControl(
+            body, model, simulator.control_dt, gains, standing, steadiness
+        )
         targets = []
         for clip, length in enumerate(library.lengths.tolist()):
             frame = torch.arange(length, device=library.lengths.device)

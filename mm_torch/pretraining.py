@@ -86,8 +86,9 @@ class Lesson:
         self._expert = None
         if config.teacher == "muscle_control":
             self._expert = Expert(
-                env.task, mapping, processes=config.processes, share=config.statics_share
-            )
+                env.task, mapping, processes=config.processes, share=config.statics_share,
+                steadiness=config.steadiness,
+            )  # fmt: skip
         self._mirrored = MirroredTask(env.task) if config.mirror else None
         self._optimizer = torch.optim.Adam(policy.actor.parameters(), lr=config.lr)
         self._generator = torch.Generator(env.device).manual_seed(seed)

@@ -11,7 +11,8 @@ over the activations x that the step ends with, taken as if they held all along 
 goes on acting in the next step; counting only its mean over this one overshoots). Drift and gain
 are those of :class:`sim.step_model.StepModel`, x* the activations of static optimisation for the
 motion, a those that the step starts with, and W weighs each coordinate by the root of its inertia.
-Without the last term muscles go from bound to bound, step by step, which a policy can hardly learn.
+The last term, off unless asked for, is for policies that learn from it: without it, where errors
+are large, muscles go from bound to bound from one step to the next.
 Differences from the original: the step is implicit, ground contacts are the simulator's own and can
 only push, those of the soles count from a little before they close, and the root is a row like any
 other, which muscles move through the feet alone: no residual force helps.
@@ -44,8 +45,7 @@ class Gains:
 
     Natural frequencies are those of critically damped errors (rad/s); inertia is added to every
     coordinate's own (kg m²), so that light ones count; effort is per squared activation off the
-    motion's, steadiness per squared change of activation in a step; near is the distance from which
-    a sole counts as on the ground (m).
+    motion's; near is the distance from which a sole counts as on the ground (m).
     """
 
     joints: float = 20.0
@@ -57,7 +57,6 @@ class Gains:
     swing_weight: float = 5.5  # of the leg that is off the ground
     inertia: float = 0.057
     effort: float = 1500.0
-    steadiness: float = 1500.0
     near: float = 0.03
 
 
@@ -109,6 +108,7 @@ class ComputedMuscleControl:
         control_dt: float,
         gains: Gains = WALKING,
         standing: Gains = STANDING,
+        steadiness: float = 0.0,
     ) -> None:
         """Prepare for a body.
 
@@ -117,8 +117,9 @@ class ComputedMuscleControl:
             model: its model with the solver settings of the simulation.
             control_dt: length of a control step (s).
             gains, standing: how hard to hold on, on the way and where no foot moves.
+            steadiness: price of a squared change of activation in a step, beside their effort.
         """
-        self.model = model
+        self.model, self._steadiness = model, steadiness
         soles = [geom for geoms in embodiment.foot_geoms.values() for geom in geoms]
         self._couplings = embodiment.couplings
         self._root = 6 * embodiment.has_root
@@ -159,9 +160,9 @@ class ComputedMuscleControl:
         wanted = self._wanted(hold, data, target)
         weight = self._weights(hold, data.qpos, target)
         dropped, contact = self._swinging(hold, target), ahead.constraints.contact
-        gains, residual = hold.gains, None
-        effort = gains.effort + gains.steadiness
-        center = (gains.effort * target.act + gains.steadiness * act) / effort
+        effort = hold.gains.effort + self._steadiness
+        center = (hold.gains.effort * target.act + self._steadiness * act) / effort
+        residual = None
         for _ in range(_LETTING_GO):
             step = ahead.step(dropped)
             matrix = step.gain_of(self._free) * weight[:, None]

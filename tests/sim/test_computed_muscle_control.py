@@ -12,7 +12,7 @@ import torch
 from mm_torch.build import demo_folder
 from retarget.motion_set import load_motion_set
 from sim.activation_filter import ActivationFilter
-from sim.computed_muscle_control import ComputedMuscleControl, Gains, Target
+from sim.computed_muscle_control import ComputedMuscleControl, Target
 from sim.embodiment import CONTROL_HZ, Embodiment
 from sim.simulator import SimOptions, apply_options
 
@@ -71,8 +71,7 @@ def test_steadiness_keeps_activations_where_they_are(
     target = Target(model.qpos0, still, still, rng.uniform(0, 0.5, model.nu))
     changes = []
     for steadiness in (0.0, 1e4, 1e9):
-        gains = Gains(steadiness=steadiness)
-        control = ComputedMuscleControl(bimanual, model, 1 / CONTROL_HZ, gains)
+        control = ComputedMuscleControl(bimanual, model, 1 / CONTROL_HZ, steadiness=steadiness)
         reached = control.activations(data, target, *control.reachable(act))
         changes.append(float(np.abs(reached - act).max()))
     assert changes[0] > 1.5 * changes[1] > 100 * changes[2]
