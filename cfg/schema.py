@@ -279,8 +279,8 @@ class PretrainingConfig:
     )
     steadiness: float = opt(
         0.0,
-        "price that muscle control puts on a squared change of activation in a step; with 1500, as "
-        "much as its effort, excitations are easier to learn",
+        "price that muscle control puts on a squared change of activation in a step; with 1500 "
+        "excitations on captured motions were easier to learn",
     )
     led_rounds: int = opt(0, "first rounds in which the teacher acts in the policy's place")
     steps: int = opt(20, "control steps a world in each round")
