@@ -265,6 +265,7 @@ class PretrainingConfig:
     rounds: int = opt(
         0, "rounds of acting and of learning to excite as a teacher does, before training; 0 = none"
     )
+    minutes: float = opt(0.0, "end it after so many minutes, after a whole round; 0 = no limit")
     teacher: str = opt(
         "statics",
         "statics (the activations that explain the reference) or muscle_control (computed muscle "
@@ -435,6 +436,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "task.hold": (0.0, float("inf")),
     "task.episodes": (1, float("inf")),
     "pretraining.rounds": (0, float("inf")),
+    "pretraining.minutes": (0.0, float("inf")),
     "pretraining.processes": (0, float("inf")),
     "pretraining.statics_share": (0.0, 1.0),
     "pretraining.steadiness": (0.0, float("inf")),

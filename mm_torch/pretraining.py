@@ -14,6 +14,7 @@ looked at. Two teachers are there to choose from:
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,12 +22,15 @@ import torch
 from torch import Tensor
 
 from agents import ActorCritic, linear_schedule
+from agents.metrics import Metrics
 from cfg.errors import UserError
 from cfg.schema import PretrainingConfig
 from mm_torch.action import INVERSES, MeanExcitation
 from mm_torch.env import ImitationEnv
 from mm_torch.expert import Expert
+from mm_torch.lesson_memory import LessonMemory
 from mm_torch.mirrored_task import MirroredTask
+from mm_torch.stage_clock import wait
 
 # Excitation noise while acting: states around those that the policy comes to.
 _NOISE = 0.05
@@ -44,6 +48,7 @@ class Lesson:
     Attributes:
         round: rounds given.
         steps: control steps simulated in them, over all worlds.
+        seconds: that they took.
         error: root mean square error of the excitations in the last one.
     """
 
@@ -90,31 +95,42 @@ class Lesson:
                 steadiness=config.steadiness,
             )  # fmt: skip
         self._mirrored = MirroredTask(env.task) if config.mirror else None
-        self._optimizer = torch.optim.Adam(policy.actor.parameters(), lr=config.lr)
+        self._optimizer = torch.optim.Adam(policy.actor.parameters(), lr=config.lr, fused=True)
         self._generator = torch.Generator(env.device).manual_seed(seed)
-        self._asked = _Asked(config, env)
-        self.round, self.steps, self.error = 0, 0, 0.0
+        self._asked = LessonMemory(config, env)
+        self.round, self.steps, self.seconds, self.error = 0, 0, 0.0, 0.0
+        self._teaching = 0.0  # s, of the teacher, in this round
         if state is None:
             self._obs = env.reset()
         else:
             self._resume(state)
 
+    @property
+    def progress(self) -> float:
+        """How much of the lesson was given, 0 to 1, by rounds or by minutes, whichever is more."""
+        limit = 60.0 * self._config.minutes
+        by_time = self.seconds / limit if limit else 0.0
+        return min(1.0, max(self.round / self._config.rounds, by_time))
+
     def give(
         self,
-        report: Callable[[str], None] | None = None,
+        report: Callable[[dict[str, float]], None] | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> bool:
         """Give the rounds that are left; return whether all were given.
 
         Args:
-            report: told of every round in a line.
+            report: given the statistics of every round (named as in :mod:`mm_torch.run_log`).
             stop: asked before every control step and every update; the lesson ends there.
         """
         stop = stop or (lambda: False)
-        while self.round < self._config.rounds:
-            before = self._snapshot()
+        while self.progress < 1.0:
+            before, start = self._snapshot(), time.perf_counter()
+            metrics, self._teaching = Metrics(self._env.device), 0.0
             try:
-                complete = self._visit(stop) and self._learn(stop)
+                complete = self._visit(stop, metrics)
+                middle = time.perf_counter()
+                complete = complete and self._learn(stop)
             except UserError:
                 # Schedulers send SIGTERM to all processes of a job, the teacher's too.
                 if not stop():
@@ -123,13 +139,22 @@ class Lesson:
             if not complete:
                 self._take_back(before)
                 return False
+            end = time.perf_counter()
+            made = self._config.steps * self._env.num_envs
             self.round += 1
-            self.steps += self._config.steps * self._env.num_envs
+            self.steps += made
+            self.seconds += end - start
             if report is not None:
-                report(
-                    f"pretraining: round {self.round} of {self._config.rounds}, "
-                    f"{self._asked.count:,} states, excitations off by {self.error:.3f}"
-                )
+                report(metrics.to_floats() | {
+                    "lesson/round": self.round,
+                    "lesson/states": self._asked.count,
+                    "lesson/error": self.error,
+                    "learning_rate": self._optimizer.param_groups[0]["lr"],
+                    "collection_time": middle - start - self._teaching,
+                    "teacher_time": self._teaching,
+                    "learning_time": end - middle,
+                    "steps_per_second": made / (end - start),
+                })  # fmt: skip
         return True
 
     def close(self) -> None:
@@ -144,9 +169,9 @@ class Lesson:
         """
         obs, label = self._asked.content()
         return {
-            "round": self.round, "steps": self.steps, "error": self.error, "obs": obs,
-            "label": label, "optimizer": self._optimizer.state_dict(),
-            "generator": self._generator.get_state(),
+            "round": self.round, "steps": self.steps, "seconds": self.seconds,
+            "error": self.error, "obs": obs, "label": label,
+            "optimizer": self._optimizer.state_dict(), "generator": self._generator.get_state(),
         }  # fmt: skip
 
     def _resume(self, state: dict[str, Any]) -> None:
@@ -160,13 +185,14 @@ class Lesson:
             ) from error
         self._generator.set_state(state["generator"].cpu())
         self.round, self.steps, self.error = (state[key] for key in ("round", "steps", "error"))
+        self.seconds = state.get("seconds", 0.0)  # not in those of earlier versions
         self._obs = self._observe()
 
     def _observe(self) -> Tensor:
         return self._policy.normalizer.fill_nonfinite(self._env.task.observe())
 
     @torch.no_grad()
-    def _visit(self, stop: Callable[[], bool]) -> bool:
+    def _visit(self, stop: Callable[[], bool], metrics: Metrics) -> bool:
         """Act, and ask the teacher on the way; return whether to the end of the round."""
         config, leads, visited = self._config, self.round < self._config.led_rounds, []
         normalizer = self._policy.normalizer
@@ -186,22 +212,32 @@ class Lesson:
                 excitation.shape, generator=self._generator, device=self._env.device
             )
             action = self._invert((excitation + _NOISE * noise).clamp(0.0, 1.0))
-            self._obs = normalizer.fill_nonfinite(self._env.step(action).obs)
+            result = self._env.step(action)
+            self._obs = normalizer.fill_nonfinite(result.obs)
+            metrics.add("reward", result.reward)
+            metrics.add("terminated", result.terminated)
+            metrics.add("truncated", result.truncated)
+            for name, diagnostic in result.info.items():
+                metrics.add(f"info/{name}", diagnostic)
         normalizer.update(torch.stack(visited))
         return True
 
     def _teach(self) -> Tensor:
         """How the teacher would excite the bodies as they are, (nworld, nu)."""
-        if self._expert is not None:
-            return self._expert.excitations()
         task = self._env.task
-        return task.library.activations(task.clip, task.next_frame)
+        if self._expert is None:
+            return task.library.activations(task.clip, task.next_frame)
+        wait(self._env.device)  # or the simulation's time would count as the teacher's
+        start = time.perf_counter()
+        excitations = self._expert.excitations()
+        self._teaching += time.perf_counter() - start
+        return excitations
 
     def _learn(self, stop: Callable[[], bool]) -> bool:
         """Make the round's updates; return whether all of them."""
         config, losses = self._config, []
         for group in self._optimizer.param_groups:
-            group["lr"] = config.lr * linear_schedule(self.round / config.rounds, config.lr_floor)
+            group["lr"] = config.lr * linear_schedule(self.progress, config.lr_floor)
         for _ in range(config.updates):
             if stop():
                 return False
@@ -229,29 +265,3 @@ class Lesson:
         self._generator.set_state(before["generator"])
         self._asked.count = before["asked"]
         self._obs = self._observe()
-
-
-class _Asked:
-    """Observations and what the teacher would do there, of the whole lesson in one place."""
-
-    def __init__(self, config: PretrainingConfig, env: ImitationEnv) -> None:
-        led = min(config.led_rounds, config.rounds)
-        own = (config.rounds - led) * -(-config.steps // config.every)
-        most = (led * config.steps + own) * env.num_envs * (1 + config.mirror)
-        self._obs = torch.empty(most, env.obs_dim, device=env.device)
-        self._label = torch.empty(most, env.action_dim, device=env.device)
-        self.count = 0
-
-    def add(self, obs: Tensor, label: Tensor) -> None:
-        end = self.count + len(obs)
-        self._obs[self.count : end], self._label[self.count : end] = obs, label
-        self.count = end
-
-    def sample(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        device = self._obs.device
-        rows = torch.randint(self.count, (size,), generator=generator, device=device)
-        return self._obs[rows], self._label[rows]
-
-    def content(self) -> tuple[Tensor, Tensor]:
-        # Copies: of a part of a tensor, torch.save would write the whole.
-        return self._obs[: self.count].clone(), self._label[: self.count].clone()

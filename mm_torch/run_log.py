@@ -32,6 +32,7 @@ _TAGS = {
     "elapsed": "Perf/elapsed",
     "collection_time": "Perf/collection_time",
     "learning_time": "Perf/learning_time",
+    "teacher_time": "Perf/teacher_time",
 }
 
 
@@ -50,8 +51,9 @@ def tag(name: str) -> str:
         return "Tracking_Error/" + name.removeprefix("info/error_")
     if name.startswith(("faults/", "overflow/", "style/")):
         return name
-    if name.startswith("evaluation/"):
-        return "Evaluation/" + name.removeprefix("evaluation/")
+    for group in ("evaluation/", "lesson/"):
+        if name.startswith(group):
+            return group.capitalize() + name.removeprefix(group)
     if name.startswith(_MODEL):
         return "Model/" + name
     return "Metrics/" + name.removeprefix("info/")

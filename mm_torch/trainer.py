@@ -179,8 +179,11 @@ class Trainer:
         if self._evaluation_task is not None:
             self._evaluation_task.simulator.close()
 
-    def pretrain(self, report: Callable[[str], None] | None = None) -> float:
+    def pretrain(self, report: Callable[[dict[str, float]], None] | None = None) -> float:
         """Give the policy its first lesson (`pretraining.*`), or the rest of an interrupted one.
+
+        Args:
+            report: given the statistics of every round.
 
         Returns:
             The root mean square error of its excitations in the last round.
@@ -188,10 +191,12 @@ class Trainer:
         config, start = self.config, time.perf_counter()
         saved = start
 
-        def after_round(line: str) -> None:
+        def after_round(values: dict[str, float]) -> None:
             nonlocal saved
+            self._pretraining_steps = lesson.steps
             if report is not None:
-                report(line)
+                elapsed = self.elapsed + time.perf_counter() - start
+                report(values | {"elapsed": elapsed})
             if time.perf_counter() - saved > _LESSON_INTERVAL:
                 self.agent.adopt(self.agent.learner)
                 self.save("lesson")
@@ -217,7 +222,20 @@ class Trainer:
         return lesson.error
 
     def _pretrain(self, log: RunLog) -> None:
-        error = self.pretrain(log.message)
+        config, faults = self.config.pretraining, self.env.faults
+
+        def report(values: dict[str, float]) -> None:
+            for line in faults.dump(self.folder / "faults"):
+                log.message(line)
+            values |= faults.counts(values, config.steps * self.env.num_envs)
+            log.write(self.iteration, self.steps, values)
+            log.message(
+                f"pretraining: round {values['lesson/round']} of {config.rounds}, "
+                f"{values['lesson/states']:,} states, excitations off by "
+                f"{values['lesson/error']:.3f}"
+            )
+
+        error = self.pretrain(report)
         log.message(
             f"pretraining: {self._pretraining_steps:,} steps, excitations off by {error:.3f}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -54,12 +55,12 @@ def test_mirror_images_are_learnt_from_as_well() -> None:
     for mirror in (False, True):
         settings = (*LESSON, f"pretraining.mirror={mirror}")
         config, task = small_config("bimanual", *settings), small_task("bimanual", *settings)
-        agent, lines = make_agent(config, task), []
+        agent, rounds = make_agent(config, task), []
         env = make_env(config, task)
         lesson = Lesson(agent.policy, env, config.pretraining, "sigmoid", 0)
-        assert lesson.give(lines.append)
+        assert lesson.give(rounds.append)
         assert lesson.steps == 80 and lesson.error < 0.2
-        assert f"{160 if mirror else 80} states" in lines[-1]
+        assert rounds[-1]["lesson/states"] == (160 if mirror else 80)
         policy, seen = MeanExcitation(agent.policy, "sigmoid"), MirroredTask(task)
         with torch.no_grad():
             told = seen.muscles(policy.excitation(task.observe()))
@@ -169,7 +170,7 @@ def test_a_policy_can_be_looked_at_during_its_lesson(
     trainer = Trainer(small_config("bimanual", *LESSON), tmp_path)
     path, policies = tmp_path / "checkpoints" / "lesson.pt", []
 
-    def look(line: str) -> None:
+    def look(values: dict[str, float]) -> None:
         if path.exists():
             loaded = load_policy(path)
             with torch.no_grad():
@@ -185,6 +186,45 @@ def test_a_policy_can_be_looked_at_during_its_lesson(
     assert len(policies) == 1 and (policies[0] - last).abs().max() > 1e-3
     saved.task.simulator.close()
     trainer.close()
+
+
+def test_every_round_is_on_the_dashboard(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    trainer = Trainer(small_config("bimanual", *LESSON), tmp_path)
+    trainer.train()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    first, second, iteration = lines[:3]
+    assert [line["steps"] for line in (first, second, iteration)] == [40, 80, 80 + 32]
+    assert first["iteration"] == second["iteration"] == 0 and "Lesson/round" not in iteration
+    assert (first["Lesson/states"], second["Lesson/states"]) == (40, 80)
+    assert second["Lesson/error"] < first["Lesson/error"] < 0.5
+    assert first["Train/mean_step_reward"] > 0 and second["Train/mean_step_reward"] > 0
+    assert first["Perf/teacher_time"] == 0.0 < first["Perf/collection_time"]
+    took = sum(line["Perf/collection_time"] + line["Perf/learning_time"] for line in lines[:2])
+    assert first["Perf/elapsed"] < took < second["Perf/elapsed"] < iteration["Perf/elapsed"]
+    assert first["Perf/total_fps"] == pytest.approx(40 / first["Perf/elapsed"], rel=0.5)
+    assert {"Tracking_Error/site", "Train/termination_rate", "faults/nonfinite"} <= first.keys()
+    assert f"round 2 of 2, 80 states, excitations off by {second['Lesson/error']:.3f}" in (
+        capsys.readouterr().out
+    )
+    trainer.close()
+
+
+def test_a_lesson_ends_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the round in which its minutes are used up, at a rate that falls by them."""
+    settings = ("pretraining.rounds=100", "pretraining.minutes=1", "pretraining.lr_floor=0.1",
+                *LESSON[1:])  # fmt: skip
+    config, task = small_config("bimanual", *settings), small_task("bimanual", *settings)
+    lesson = Lesson(
+        make_agent(config, task).policy, make_env(config, task), config.pretraining, "sigmoid", 0
+    )
+    seconds, rounds = iter(range(0, 1000, 7)), []
+    monkeypatch.setattr("mm_torch.pretraining.time.perf_counter", lambda: float(next(seconds)))
+    assert lesson.give(rounds.append)
+    took = rounds[0]["collection_time"] + rounds[0]["learning_time"]
+    assert took == 14.0 and lesson.seconds == 14.0 * 5 and len(rounds) == 5
+    rates = [values["learning_rate"] for values in rounds]
+    assert rates == pytest.approx([0.02 * (1 - 0.9 * 14 * n / 60) for n in range(5)])
+    task.simulator.close()
 
 
 def test_a_run_with_a_lesson_resumes_exactly(tmp_path: Path) -> None:
