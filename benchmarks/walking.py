@@ -23,10 +23,8 @@ import torch
 from torch import Tensor
 
 from cfg import UserError, load_settings
-from mm_torch.action import MeanExcitation
-from mm_torch.build import make_policy
 from mm_torch.expert import Expert
-from mm_torch.policy_loading import LoadedPolicy, load_policy
+from mm_torch.policy_loading import LoadedPolicy, load_policy, untrained
 from mm_torch.survival import survival_steps
 from mm_torch.table import format_table
 
@@ -63,9 +61,9 @@ def seconds(
 
 
 def stride_of_all(loaded: LoadedPolicy, settings: Settings) -> int:
-    """Frames from the first start to a second before the end of the clip."""
+    """Frames from the first start to a second before the end of the clip, 1 if that is less."""
     length = int(loaded.task.library.lengths[settings.clip])
-    return length - settings.first - round(1 / loaded.task.simulator.control_dt)
+    return max(1, length - settings.first - round(1 / loaded.task.simulator.control_dt))
 
 
 def main(arguments: list[str]) -> int:
@@ -88,10 +86,8 @@ def main(arguments: list[str]) -> int:
             )
         policies.append((path, loaded, loaded.act))
     first = policies[0][1]
-    fresh = make_policy(first.config, first.task)
-    fresh.normalizer.load_state_dict(first.policy.normalizer.state_dict())
     off = torch.full((settings.phases, first.task.action_dim), -20.0)
-    policies.append(("untrained", first, MeanExcitation(fresh.eval(), first.config.action.mapping)))
+    policies.append(("untrained", first, untrained(first)))
     if first.config.action.mapping == "sigmoid":
         policies.append(("no excitation", first, lambda obs: off))
     if settings.expert:

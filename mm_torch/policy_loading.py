@@ -67,3 +67,10 @@ def load_policy(
         ) from error
     act = MeanExcitation(policy, config.action.mapping)
     return LoadedPolicy(config, task, policy.eval(), act)
+
+
+def untrained(loaded: LoadedPolicy) -> MeanExcitation:
+    """Return what `act` was before training: the first weights, with the trained normaliser."""
+    fresh = make_policy(loaded.config, loaded.task)
+    fresh.normalizer.load_state_dict(loaded.policy.normalizer.state_dict())
+    return MeanExcitation(fresh.eval(), loaded.config.action.mapping)

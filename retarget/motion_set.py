@@ -69,6 +69,30 @@ def write_index(folder: Path, embodiment: str, clips: Sequence[dict[str, Any]]) 
     return folder / INDEX
 
 
+def read_index(folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Read what `write_index` wrote: the embodiment, and a record of every clip, one at least.
+
+    Raises:
+        MotionError: there is none, or nothing in it.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise MotionError(
+            f"motion set {folder} does not exist or has no {INDEX}: "
+            f"give a folder written by the retarget package, or one motion file"
+        )
+    try:
+        index = json.loads(path.read_text())
+        clips = [{**clip, "name": str(clip["name"])} for clip in index["clips"]]
+        files = [Path(clip["file"]) for clip in clips]
+        embodiment = str(index["embodiment"])
+    except (ValueError, KeyError, TypeError) as error:  # ValueError: no JSON, or no text at all
+        raise MotionError(f"{path}: not the index of a motion set ({error})") from error
+    if not files:
+        raise MotionError(f"{path}: lists no clip: write the motion set again")
+    return embodiment, clips
+
+
 def load_motion_set(folder: str | Path, embodiment: Embodiment) -> list[Motion]:
     """Read every clip of a motion set, in index order.
 
@@ -82,16 +106,4 @@ def load_motion_set(folder: str | Path, embodiment: Embodiment) -> list[Motion]:
     folder = Path(folder)
     if folder.is_file() and folder.suffix == ".npz":
         return [Motion.load(folder, embodiment)]
-    if not (folder / INDEX).is_file():
-        raise MotionError(
-            f"motion set {folder} does not exist or has no {INDEX}: "
-            f"give a folder written by the retarget package, or one motion file"
-        )
-    try:
-        clips = json.loads((folder / INDEX).read_text())["clips"]
-        files = [Path(clip["file"]) for clip in clips]
-    except (ValueError, KeyError, TypeError) as error:  # ValueError: no JSON, or no text at all
-        raise MotionError(f"{folder / INDEX}: not the index of a motion set ({error})") from error
-    if not files:
-        raise MotionError(f"{folder / INDEX}: lists no clip: write the motion set again")
-    return [Motion.load(folder / file, embodiment) for file in files]
+    return [Motion.load(folder / clip["file"], embodiment) for clip in read_index(folder)[1]]
