@@ -129,6 +129,7 @@ class Lesson:
             metrics, self._teaching = Metrics(self._env.device), 0.0
             try:
                 complete = self._visit(stop, metrics)
+                wait(self._env.device)
                 middle = time.perf_counter()
                 complete = complete and self._learn(stop)
             except UserError:
