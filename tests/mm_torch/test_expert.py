@@ -55,14 +55,18 @@ def test_walks_where_a_body_at_rest_falls(task) -> None:
 
 
 def test_goes_on_walking() -> None:
-    """Three strides on, from two phases, nobody has left the reference."""
-    config = small_config("fullbody", "sim.nworld=2", "evaluation.max_steps=1000")
-    task = make_task(config, body("fullbody", config.fingers), 2, evaluation=True)
-    expert, both = Expert(task, "sigmoid"), torch.ones(2, dtype=torch.bool)
-    task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([2, 54]))
+    """Three strides on, from four phases, three bodies at least have not left the reference.
+
+    About one walk in twenty is lost, and which one depends on how a processor rounds.
+    """
+    config = small_config("fullbody", "sim.nworld=4", "evaluation.max_steps=1000")
+    task = make_task(config, body("fullbody", config.fingers), 4, evaluation=True)
+    expert, walking = Expert(task, "sigmoid"), torch.ones(4, dtype=torch.bool)
+    task.place(walking, torch.zeros(4, dtype=torch.long), torch.tensor([2, 28, 54, 80]))
     for _ in range(312):
         outcome = task.step(expert(task.observe()))
-        assert not (outcome.terminated | outcome.truncated).any()
+        walking &= ~(outcome.terminated | outcome.truncated)
+        assert walking.sum() >= 3, walking
     task.simulator.close()
 
 
@@ -215,11 +219,12 @@ def test_a_policy_learns_from_it(task) -> None:
                 "pretraining.lr_floor=0.1", "pretraining.processes=1")  # fmt: skip
     config = small_config("fullbody", *settings)
     own = small_task("fullbody", *settings)
-    agent, env, lines = make_agent(config, own), make_env(config, own), []
+    agent, env, rounds = make_agent(config, own), make_env(config, own), []
     lesson = Lesson(agent.learner, env, config.pretraining, "sigmoid", 0)
-    assert lesson.give(lines.append)
+    assert lesson.give(rounds.append)
     assert lesson.steps == 2 * 4 * 2
-    assert [("12 states" in line, "8 states" in line) for line in lines] == [(0, 1), (1, 0)]
+    assert [values["lesson/states"] for values in rounds] == [8, 12]
+    assert all(values["teacher_time"] > 0 for values in rounds)
     assert lesson.error < 0.25
     own.simulator.close()
 
