@@ -55,18 +55,14 @@ def test_walks_where_a_body_at_rest_falls(task) -> None:
 
 
 def test_goes_on_walking() -> None:
-    """Three strides on, from four phases, three bodies at least have not left the reference.
-
-    About one walk in twenty is lost, and which one depends on how a processor rounds.
-    """
-    config = small_config("fullbody", "sim.nworld=4", "evaluation.max_steps=1000")
-    task = make_task(config, body("fullbody", config.fingers), 4, evaluation=True)
-    expert, walking = Expert(task, "sigmoid"), torch.ones(4, dtype=torch.bool)
-    task.place(walking, torch.zeros(4, dtype=torch.long), torch.tensor([2, 28, 54, 80]))
+    """Three strides on, from two phases, nobody has left the reference."""
+    config = small_config("fullbody", "sim.nworld=2", "evaluation.max_steps=1000")
+    task = make_task(config, body("fullbody", config.fingers), 2, evaluation=True)
+    expert, both = Expert(task, "sigmoid"), torch.ones(2, dtype=torch.bool)
+    task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([2, 54]))
     for _ in range(312):
         outcome = task.step(expert(task.observe()))
-        walking &= ~(outcome.terminated | outcome.truncated)
-        assert walking.sum() >= 3, walking
+        assert not (outcome.terminated | outcome.truncated).any()
     task.simulator.close()
 
 
