@@ -6,9 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
-from sim.embodiment import Embodiment, load_embodiment
+# A body that balances multiplies rounding errors: the same sums on every x86 processor, for walks
+# that go on on all of them. Read when the libraries load, so set before.
+for _name, _instructions in (
+    ("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_ENABLE_INSTRUCTIONS", "AVX2"),
+    ("ONEDNN_MAX_CPU_ISA", "AVX2"), ("OPENBLAS_CORETYPE", "Haswell"),
+):  # fmt: skip
+    os.environ.setdefault(_name, _instructions)
+
+import torch  # noqa: E402
+
+from sim.embodiment import Embodiment, load_embodiment  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 _BODIES: dict[tuple[str, bool], Embodiment] = {}
