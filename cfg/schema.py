@@ -368,6 +368,11 @@ class Config:
     name: str = opt("run", "name of the run's folder")
     embodiment: str = opt("bimanual", "body: fullbody or bimanual")
     fingers: bool = opt(False, "fingers with joints and muscles")
+    phantom_inertia: float = opt(
+        0.01,
+        "rotational inertia (kg m²) of each of the eight bodies of 1 g that carry the shoulders' "
+        "joints; the published model has 1, which makes the trunk too heavy to turn",
+    )
     motions: str = opt("demo", "motion set: a folder, one motion file, or demo")
     mdp: str = opt("default", "observation, reward, termination preset: default or musclemimic")
     seed: int = opt(1, "seed of everything random")
@@ -424,6 +429,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 #: Settings that must lie in a range, as (lowest, highest).
 RANGES: dict[str, tuple[float, float]] = {
+    "phantom_inertia": (0.001, 1.0),
     "total_steps": (1, float("inf")),
     "sim.nworld": (1, float("inf")),
     "sim.nworld_cuda": (1, float("inf")),

@@ -37,7 +37,7 @@ def demo_folder(embodiment: str) -> Path:
 
 def make_embodiment(config: DictConfig) -> Embodiment:
     """Return the body that a configuration asks for."""
-    return load_embodiment(config.embodiment, config.fingers)
+    return load_embodiment(config.embodiment, config.fingers, config.phantom_inertia)
 
 
 def number_of_worlds(config: DictConfig) -> int:

@@ -88,5 +88,6 @@ def check_embodiment(path: str | Path, content: dict[str, Any], embodiment: Embo
     if content["model"] != embodiment.fingerprint:
         raise UserError(
             f"checkpoint {path}: trained on model {content['model']}, this is model "
-            f"{embodiment.fingerprint}: install the musclemimic-models release it was trained with"
+            f"{embodiment.fingerprint}: install the musclemimic-models release and set the "
+            f"phantom_inertia that it was trained with"
         )

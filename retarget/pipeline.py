@@ -72,7 +72,9 @@ class Retargeter:
         if config.device == "cuda" and not torch.cuda.is_available():
             raise UserError("device=cuda: PyTorch sees no CUDA device: use device=cpu")
         self.config = config
-        self.embodiment: Embodiment = load_embodiment(config.embodiment, config.fingers)
+        self.embodiment: Embodiment = load_embodiment(
+            config.embodiment, config.fingers, config.phantom_inertia
+        )
         options = SolveOptions(
             smoothing_hz=config.smoothing_hz,
             balance=config.balance,

@@ -35,6 +35,11 @@ class RetargetConfig:
     out: str | None = opt(None, "folder of the motion set to write")
     embodiment: str = opt("fullbody", "body to retarget to: fullbody or bimanual")
     fingers: bool = opt(False, "give the body fingers and retarget them too (needs SMPL-H or X)")
+    phantom_inertia: float = opt(
+        0.01,
+        "rotational inertia (kg m²) of the shoulders' phantom bodies, as in training: for balance "
+        "and activations",
+    )
     only: str = opt("*", "glob that a clip's path below `motions`, or its name, must match")
     fps: float = opt(100.0, "frames a second of the result; training needs the control rate, 100")
     smoothing_hz: float = opt(8.0, "frequency at which motion is halved (Hz)")
@@ -51,6 +56,7 @@ class RetargetConfig:
 
 CHOICES = {"embodiment": ("fullbody", "bimanual"), "device": ("cpu", "cuda")}
 RANGES = {
+    "phantom_inertia": (0.001, 1.0),
     "fps": (20.0, 1000.0),
     "smoothing_hz": (0.5, 100.0),
     "workers": (0, 1024),

@@ -53,7 +53,7 @@ class Gains:
     travel: float = 2.3  # of the root's horizontal position
     damping: float = 0.92
     root_weight: float = 2.9
-    travel_weight: float = 0.3  # on top of the root's: balance is for the next step to keep
+    travel_weight: float = 0.45  # on top of the root's: balance is for the next step to keep
     swing_weight: float = 5.5  # of the leg that is off the ground
     inertia: float = 0.057
     effort: float = 1500.0

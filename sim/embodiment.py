@@ -15,7 +15,7 @@ import numpy as np
 
 from sim.couplings import JointCouplings
 from sim.mirror import Mirror
-from sim.models import MIMIC_SITES, MODEL_NAMES, build_spec
+from sim.models import MIMIC_SITES, MODEL_NAMES, PHANTOM_INERTIA, build_spec
 from sim.muscle_groups import muscle_group, split_side
 
 #: Names of the embodiments.
@@ -34,6 +34,7 @@ class Embodiment:
     Attributes:
         name: "fullbody" or "bimanual".
         fingers: whether the fingers have joints and muscles.
+        phantom_inertia: of each phantom body of the shoulders about each axis (kg m²).
         model: the compiled model, mimic sites included, Euler integrator at 2 ms.
         mimic_sites: names of the tracked sites; the first is the main site.
         couplings: what drives each dependent joint.
@@ -42,6 +43,7 @@ class Embodiment:
 
     name: str
     fingers: bool
+    phantom_inertia: float
     model: mujoco.MjModel
     mimic_sites: tuple[str, ...]
     couplings: JointCouplings
@@ -135,8 +137,8 @@ class Embodiment:
         """Twelve hex digits that change with the model: recorded in checkpoints and motions."""
         model = self.model
         digest = hashlib.sha256(repr((self.joint_names, self.muscle_names)).encode())
-        fields = ("body_pos", "body_mass", "jnt_axis", "eq_data", "site_pos", "wrap_prm")
-        for field in (*fields, "actuator_gainprm", "actuator_lengthrange"):
+        of_bodies = ("body_pos", "body_mass", "body_inertia", "jnt_axis", "eq_data", "site_pos")
+        for field in (*of_bodies, "wrap_prm", "actuator_gainprm", "actuator_lengthrange"):
             digest.update(_digits(getattr(model, field)))
         return digest.hexdigest()[:12]
 
@@ -146,23 +148,28 @@ def _digits(array: np.ndarray) -> bytes:
     return " ".join(f"{value:.5e}" for value in array.ravel()).encode()
 
 
-def load_embodiment(name: str, fingers: bool = False) -> Embodiment:
+def load_embodiment(
+    name: str, fingers: bool = False, phantom_inertia: float = PHANTOM_INERTIA
+) -> Embodiment:
     """Build an embodiment.
 
     Args:
         name: "fullbody" (MyoFullBody, free root) or "bimanual" (MyoBimanualArm, fixed base).
         fingers: give the digits joints and muscles (416 and 126 muscles; 354 and 64 without).
+        phantom_inertia: of each phantom body of the shoulders about each axis (kg m²); the
+            published model has `sim.models.PUBLISHED_INERTIA`.
 
     Raises:
-        ValueError: `name` is no embodiment.
+        ValueError: `name` is no embodiment, or `phantom_inertia` is not above 0.
     """
-    spec = build_spec(name, fingers)
+    spec = build_spec(name, fingers, phantom_inertia)
     spec.option.timestep = TIMESTEP
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
     model = spec.compile()
     return Embodiment(
         name=name,
         fingers=fingers,
+        phantom_inertia=phantom_inertia,
         model=model,
         mimic_sites=tuple(site for _, site in MIMIC_SITES[name]),
         couplings=JointCouplings.of(model),

@@ -97,7 +97,9 @@ def lean_model(embodiment: Embodiment) -> mujoco.MjModel:
     meshes = (mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_HFIELD, mujoco.mjtGeom.mjGEOM_SDF)
     if np.isin(full.geom_type[kept.geoms], meshes).any():
         raise _unlike(embodiment, "geom_type", "geoms that collide or are wrapped are no meshes")
-    root = ElementTree.fromstring(_full_xml(embodiment.name, embodiment.fingers))
+    root = ElementTree.fromstring(
+        _full_xml(embodiment.name, embodiment.fingers, embodiment.phantom_inertia)
+    )
     _strip(root, embodiment, kept)
     text = ElementTree.tostring(root, encoding="unicode")
     lean = mujoco.MjSpec.from_string(text).compile()
@@ -107,12 +109,12 @@ def lean_model(embodiment: Embodiment) -> mujoco.MjModel:
 
 
 @cache
-def _full_xml(name: str, fingers: bool) -> str:
+def _full_xml(name: str, fingers: bool, phantom_inertia: float) -> str:
     """Return the XML of a full model, inertias included; building it takes seconds.
 
     XML because `MjSpec.delete` takes milliseconds for each of the thousand elements to remove.
     """
-    spec = build_spec(name, fingers)
+    spec = build_spec(name, fingers, phantom_inertia)
     # Display geoms are gone when the lean model is compiled: bodies whose inertia MuJoCo infers
     # from them need it written down.
     spec.compiler.saveinertial = True

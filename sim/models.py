@@ -1,7 +1,8 @@
 """Builds the MuJoCo models of the two bodies from the `musclemimic-models` package.
 
-Edits are made on the `MjSpec` before compilation: fingers removed (the default), mimic sites added.
-Counts of the result are listed in docs/embodiments.md and asserted in the tests.
+Edits are made on the `MjSpec` before compilation: fingers removed (the default), the inertia of
+phantom bodies set, mimic sites added. Counts of the result are listed in docs/embodiments.md and
+asserted in the tests.
 """
 
 from __future__ import annotations
@@ -35,6 +36,17 @@ MIMIC_SITES = {
     "bimanual": (("thorax", "upper_body_mimic"), *_ARM_SITES),
 }
 
+#: Rotational inertia (kg m²) about each axis of a phantom body: as small as couplings hold by. The
+#: package's is PUBLISHED_INERTIA, which is sixteen times a trunk's own about its long axis in all.
+PHANTOM_INERTIA = 0.01
+PUBLISHED_INERTIA = 1.0
+#: Bodies of 1 g between collar bone and upper arm that only carry joints, one axis after the other.
+PHANTOMS = tuple(
+    f"{body}_{side}"
+    for body in ("clavphant", "scapphant", "humphant", "humphant1")
+    for side in "rl"
+)
+
 _FINGER_JOINTS = (
     "cmc_flexion",
     "cmc_abduction",
@@ -53,20 +65,27 @@ FINGER_JOINTS = frozenset(f"{name}_{side}" for name in _FINGER_JOINTS for side i
 FINGER_MUSCLES = frozenset(name + side for name in _FINGER_MUSCLES for side in ("", "_left"))
 
 
-def build_spec(name: str, fingers: bool = False) -> mujoco.MjSpec:
+def build_spec(
+    name: str, fingers: bool = False, phantom_inertia: float = PHANTOM_INERTIA
+) -> mujoco.MjSpec:
     """Return the editable specification of an embodiment, mimic sites included.
 
     Without fingers, the digits stay as rigid bodies with their collision geoms; their joints,
-    muscles and tendons are removed.
+    muscles and tendons are removed. The eight phantoms turn with the trunk, so that what they have
+    of inertia is the trunk's and the arms'.
 
     Raises:
-        ValueError: `name` is no embodiment.
+        ValueError: `name` is no embodiment, or `phantom_inertia` is not above 0.
     """
+    if not phantom_inertia > 0:
+        raise ValueError(f"phantom_inertia={phantom_inertia}: expected a number above 0 (kg m²)")
     if name not in MODEL_NAMES:
         raise ValueError(f"unknown embodiment {name!r}: expected one of {sorted(MODEL_NAMES)}")
     spec = mujoco.MjSpec.from_file(str(musclemimic_models.get_xml_path(MODEL_NAMES[name])))
     if not fingers:
         _remove_fingers(spec)
+    for phantom in PHANTOMS:
+        spec.body(phantom).inertia = [phantom_inertia] * 3
     for body, site in MIMIC_SITES[name]:
         spec.body(body).add_site(
             name=site,

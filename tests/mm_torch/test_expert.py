@@ -122,7 +122,7 @@ def test_activations_stay_close_to_the_share_of_the_motions(task) -> None:
 
 def test_a_steady_expert_changes_excitations_less_from_step_to_step(task) -> None:
     changes = []
-    for steadiness in (0.0, 1500.0):
+    for steadiness in (0.0, 6000.0):
         expert, both = Expert(task, "sigmoid", steadiness=steadiness), torch.ones(2) > 0
         task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([20, 60]))
         seen = []

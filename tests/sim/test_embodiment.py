@@ -5,8 +5,14 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
+from musclemimic_models import get_xml_path
 
+from cfg import UserError, load_config
+from cfg.schema import Config
+from mm_torch.build import make_embodiment
+from retarget.settings import RetargetConfig
 from sim import Embodiment, load_embodiment
+from sim.models import MODEL_NAMES, PHANTOM_INERTIA, PHANTOMS, PUBLISHED_INERTIA
 from sim.muscle_groups import mirrored_muscle, muscle_group, split_side
 from tests.conftest import body
 
@@ -176,7 +182,72 @@ def test_mirrored_muscle_lengths_agree(embodiment: Embodiment) -> None:
     assert np.quantile(relative, 0.95) < 0.05
 
 
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_phantoms_are_joints_without_a_body(name: str) -> None:
+    """What they weigh is the package's, what they resist turning by is ours."""
+    published = mujoco.MjModel.from_xml_path(str(get_xml_path(MODEL_NAMES[name])))
+    model = body(name).model
+    for i in range(model.nbody):
+        own, there = model.body(i), published.body(model.body(i).name)
+        if own.name in PHANTOMS:
+            np.testing.assert_allclose(there.inertia, PUBLISHED_INERTIA)
+            np.testing.assert_allclose(own.inertia, PHANTOM_INERTIA)
+            assert own.mass[0] == there.mass[0] == pytest.approx(0.001)
+            assert not (model.geom_contype[model.geom_bodyid == i] != 0).any()
+        else:
+            np.testing.assert_allclose(own.inertia, there.inertia, rtol=1e-6, err_msg=own.name)
+    assert {model.body(i).name for i in range(model.nbody)} >= set(PHANTOMS)
+    # No other body is as hard to turn as if its mass were a metre away.
+    heavy = model.body_mass > 0.01
+    assert (model.body_inertia[heavy].max(1) < model.body_mass[heavy] * 0.2**2).all()
+
+
+def test_a_body_turns_as_easily_as_a_person(fullbody: Embodiment) -> None:
+    """Upright, about the vertical: of the order of 1 kg m², not of 10."""
+    for embodiment, lowest, highest in (
+        (fullbody, 1.0, 2.0),
+        (load_embodiment("fullbody", phantom_inertia=PUBLISHED_INERTIA), 9.0, 10.0),
+    ):
+        model, data = embodiment.model, mujoco.MjData(embodiment.model)
+        data.qpos[:] = embodiment.couplings.complete_qpos(model.qpos0)
+        mujoco.mj_forward(model, data)
+        inertia = np.zeros((model.nv, model.nv))
+        mujoco.mj_fullM(model, data, inertia)
+        assert lowest < inertia[5, 5] < highest
+
+
+def test_couplings_hold_as_with_the_published_inertia() -> None:
+    """Under random excitations; they are rows of the solver, and light bodies are harder on it."""
+    worst = []
+    for phantom_inertia in (PUBLISHED_INERTIA, PHANTOM_INERTIA):
+        model = load_embodiment("bimanual", phantom_inertia=phantom_inertia).model
+        data, rng = mujoco.MjData(model), np.random.default_rng(0)
+        off = 0.0
+        for step in range(1500):
+            if step % 5 == 0:
+                data.ctrl[:] = rng.uniform(size=model.nu)
+            mujoco.mj_step(model, data)
+            coupling = data.efc_type == mujoco.mjtConstraint.mjCNSTR_EQUALITY
+            off = max(off, float(np.abs(data.efc_pos[coupling]).max()))
+        assert np.isfinite(data.qpos).all() and not data.warning.number.any()
+        worst.append(off)
+    assert worst[1] < 1.2 * worst[0], worst
+
+
+def test_phantom_inertia_is_the_same_everywhere() -> None:
+    assert Config().phantom_inertia == RetargetConfig().phantom_inertia == PHANTOM_INERTIA
+    assert load_config(["cfg=demo", "mdp=musclemimic"]).phantom_inertia == PUBLISHED_INERTIA
+    config = load_config(["cfg=demo", "phantom_inertia=0.5"])
+    assert make_embodiment(config).model.body("humphant_r").inertia[0] == pytest.approx(0.5)
+    with pytest.raises(UserError, match=r"phantom_inertia=0\.0: expected"):
+        load_config(["cfg=demo", "phantom_inertia=0"])
+    with pytest.raises(ValueError, match="phantom_inertia=0: expected"):
+        load_embodiment("bimanual", phantom_inertia=0)
+
+
 def test_fingerprint_tells_bodies_apart() -> None:
     prints = {body(name, fingers).fingerprint for name, fingers in COUNTS}
     assert len(prints) == 4
+    prints.add(load_embodiment("bimanual", phantom_inertia=PUBLISHED_INERTIA).fingerprint)
+    assert len(prints) == 5
     assert all(len(p) == 12 for p in prints)

@@ -6,7 +6,9 @@ import mujoco
 import numpy as np
 import torch
 
-from sim import Embodiment
+from mm_torch.build import demo_folder
+from sim import Embodiment, load_embodiment
+from sim.models import PHANTOM_INERTIA, PUBLISHED_INERTIA
 from sim.static_optimization import _solve, _System, static_optimization
 
 
@@ -18,6 +20,23 @@ def _still(embodiment: Embodiment) -> np.ndarray:
         for side in "rl":
             qpos[model.joint(f"{name}_{side}").qposadr[0]] = value
     return embodiment.couplings.complete_qpos(qpos)
+
+
+def test_walking_asks_little_of_the_trunks_muscles() -> None:
+    """The torque that turns the trunk: some Nm in a person, ten times that with heavy phantoms."""
+    motion = np.load(demo_folder("fullbody") / "walk.npz")
+    qpos, qvel = motion["qpos"][:208], motion["qvel"][:208]
+    qacc = np.gradient(qvel, 0.01, axis=0)
+    largest = []
+    for phantom_inertia in (PHANTOM_INERTIA, PUBLISHED_INERTIA):
+        embodiment = load_embodiment("fullbody", phantom_inertia=phantom_inertia)
+        system, row = _System(embodiment), 6 + embodiment.independent_joints.index("axial_rotation")
+        needed = [
+            system.assemble(*state)[1][row] / system._weight[row]
+            for state in list(zip(qpos, qvel, qacc, strict=True))[::8]
+        ]
+        largest.append(float(np.abs(needed).max()))
+    assert largest[0] < 10 and largest[1] > 50, largest
 
 
 def test_solver_on_a_problem_with_a_known_answer() -> None:
