@@ -275,8 +275,8 @@ class PretrainingConfig:
     statics_share: float = opt(
         1.0,
         "part of the activations that explain the reference to which those of muscle control are "
-        "held close on the way (all of them where the body stands); captured walks were walked "
-        "further with 0.5",
+        "held close on the way (all of them where the body stands); with phantom_inertia=1 "
+        "captured walks were walked further with 0.5",
     )
     steadiness: float = opt(
         0.0,

@@ -36,8 +36,8 @@ MIMIC_SITES = {
     "bimanual": (("thorax", "upper_body_mimic"), *_ARM_SITES),
 }
 
-#: Rotational inertia (kg m²) about each axis of a phantom body: as small as couplings hold by. The
-#: package's is PUBLISHED_INERTIA, which is sixteen times a trunk's own about its long axis in all.
+#: Rotational inertia (kg m²) about each axis of a phantom body: as small as couplings hold by. With
+#: the package's, PUBLISHED_INERTIA, a trunk is fifteen times as hard to turn about the spine.
 PHANTOM_INERTIA = 0.01
 PUBLISHED_INERTIA = 1.0
 #: Bodies of 1 g between collar bone and upper arm that only carry joints, one axis after the other.
