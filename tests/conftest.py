@@ -18,16 +18,18 @@ for _name, _instructions in (
 import torch  # noqa: E402
 
 from sim.embodiment import Embodiment, load_embodiment  # noqa: E402
+from sim.models import PHANTOM_INERTIA  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-_BODIES: dict[tuple[str, bool], Embodiment] = {}
+_BODIES: dict[tuple[str, bool, float], Embodiment] = {}
 
 
-def body(name: str, fingers: bool = False) -> Embodiment:
+def body(name: str, fingers: bool = False, phantom_inertia: float = PHANTOM_INERTIA) -> Embodiment:
     """Return an embodiment, compiled once a session: fullbody takes seconds."""
-    if (name, fingers) not in _BODIES:
-        _BODIES[name, fingers] = load_embodiment(name, fingers)
-    return _BODIES[name, fingers]
+    key = (name, fingers, phantom_inertia)
+    if key not in _BODIES:
+        _BODIES[key] = load_embodiment(*key)
+    return _BODIES[key]
 
 
 @pytest.fixture(scope="session")

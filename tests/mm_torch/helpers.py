@@ -25,4 +25,4 @@ def small_config(embodiment: str = "bimanual", *arguments: str) -> DictConfig:
 def small_task(embodiment: str = "bimanual", *arguments: str) -> ImitationTask:
     """The imitation task of `small_config` on the demo motions."""
     config = small_config(embodiment, *arguments)
-    return make_task(config, body(embodiment, config.fingers))
+    return make_task(config, body(embodiment, config.fingers, config.phantom_inertia))

@@ -54,8 +54,8 @@ class Replay:
     def __init__(self, name: str, path: Path) -> None:
         with np.load(path, allow_pickle=False) as file:
             self.record = {key: file[key] for key in file}
-        self.name, embodiment = name, body(name)
         config = load_config(["cfg=demo", f"embodiment={name}", "mdp=musclemimic", *WEIGHTS[name]])
+        self.name, embodiment = name, body(name, phantom_inertia=config.phantom_inertia)
         options = SimOptions(refresh_derived=False, timestep=TIMESTEP[name])
         self.sim = MujocoSim(embodiment, 1, options, dtype=torch.float64)
         motion = make_motion(

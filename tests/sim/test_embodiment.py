@@ -206,7 +206,7 @@ def test_a_body_turns_as_easily_as_a_person(fullbody: Embodiment) -> None:
     """Upright, about the vertical: of the order of 1 kg m², not of 10."""
     for embodiment, lowest, highest in (
         (fullbody, 1.0, 2.0),
-        (load_embodiment("fullbody", phantom_inertia=PUBLISHED_INERTIA), 9.0, 10.0),
+        (body("fullbody", phantom_inertia=PUBLISHED_INERTIA), 9.0, 10.0),
     ):
         model, data = embodiment.model, mujoco.MjData(embodiment.model)
         data.qpos[:] = embodiment.couplings.complete_qpos(model.qpos0)
@@ -220,7 +220,7 @@ def test_couplings_hold_as_with_the_published_inertia() -> None:
     """Under random excitations; they are rows of the solver, and light bodies are harder on it."""
     worst = []
     for phantom_inertia in (PUBLISHED_INERTIA, PHANTOM_INERTIA):
-        model = load_embodiment("bimanual", phantom_inertia=phantom_inertia).model
+        model = body("bimanual", phantom_inertia=phantom_inertia).model
         data, rng = mujoco.MjData(model), np.random.default_rng(0)
         off = 0.0
         for step in range(1500):
@@ -248,6 +248,6 @@ def test_phantom_inertia_is_the_same_everywhere() -> None:
 def test_fingerprint_tells_bodies_apart() -> None:
     prints = {body(name, fingers).fingerprint for name, fingers in COUNTS}
     assert len(prints) == 4
-    prints.add(load_embodiment("bimanual", phantom_inertia=PUBLISHED_INERTIA).fingerprint)
+    prints.add(body("bimanual", phantom_inertia=PUBLISHED_INERTIA).fingerprint)
     assert len(prints) == 5
     assert all(len(p) == 12 for p in prints)

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from mm_torch.build import demo_folder
-from sim import Embodiment, load_embodiment
+from sim import Embodiment
 from sim.models import PHANTOM_INERTIA, PUBLISHED_INERTIA
 from sim.static_optimization import _solve, _System, static_optimization
+from tests.conftest import body
 
 
 def _still(embodiment: Embodiment) -> np.ndarray:
@@ -29,7 +30,7 @@ def test_walking_asks_little_of_the_trunks_muscles() -> None:
     qacc = np.gradient(qvel, 0.01, axis=0)
     largest = []
     for phantom_inertia in (PHANTOM_INERTIA, PUBLISHED_INERTIA):
-        embodiment = load_embodiment("fullbody", phantom_inertia=phantom_inertia)
+        embodiment = body("fullbody", phantom_inertia=phantom_inertia)
         system, row = _System(embodiment), 6 + embodiment.independent_joints.index("axial_rotation")
         needed = [
             system.assemble(*state)[1][row] / system._weight[row]
