@@ -24,7 +24,8 @@ neighbouring frames, so the smoothness begins stiff there and is released step b
 work is done on frames two to three times as dense as the smoothing frequency, beyond which there is
 little left to find; the last step is on all frames. Bodies with feet are then leaned so that their
 weight rests on them (retarget.balance), and clips in which parts of the body are too near each
-other are led around that by a detour (retarget.detour).
+other are led around that by a detour (retarget.detour). A detour moves weight, and a lean is not
+all that it was meant to be: the lean is found again from what came of both.
 """
 
 from __future__ import annotations
@@ -142,8 +143,11 @@ class Solver:
             level = self._level(lengths, stride)
             joints, root = _rows(level.index, joints, root)
             joints, root = self._improve(joints, root, asked, level, steps[stride])
-        if held and options.balance:
-            joints, root, asked = self._balanced(joints, root, asked)
+        for turn in range(options.balance_rounds if held and options.balance else 0):
+            # Parts that are led around each other are not where they were: balance counts on it.
+            parted = turn > 0 and options.avoid_self_collision
+            seen = self._kept_apart(joints, root, asked) if parted else (joints, root)
+            joints, root, asked = self._balanced(joints, root, asked, seen)
         if options.avoid_self_collision:
             joints, root = self._kept_apart(joints, root, asked)
         return [
@@ -180,12 +184,18 @@ class Solver:
         return joints, root
 
     def _balanced(
-        self, joints: Tensor, root: Tensor, asked: _Asked
+        self, joints: Tensor, root: Tensor, asked: _Asked, seen: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, _Asked]:
-        """Postures (T, ...) whose weight rests on their feet, and what is asked of them then."""
-        qpos = self.equations.coordinates.qpos(joints.to(self.dtype), root.to(self.dtype)).double()
-        qpos[:, :7] = root  # far from the origin single precision would shake it
-        points = self.stance.foot_points(joints, root)
+        """Postures (T, ...) whose weight rests on their feet, and what is asked of them then.
+
+        Args:
+            joints, root, asked: as they are.
+            seen: the postures whose weight should rest there: these, or what becomes of them.
+        """
+        angles, pose = seen
+        qpos = self.equations.coordinates.qpos(angles.to(self.dtype), pose.to(self.dtype)).double()
+        qpos[:, :7] = pose  # far from the origin single precision would shake it
+        points = self.stance.foot_points(angles, pose)
         by = self._balance.find(
             qpos.cpu().numpy(), points, asked.lengths, asked.fps, self.options.balance_margin
         )
