@@ -14,8 +14,8 @@ KINDS = ("none", "nonfinite", "speed", "overflow")
 NONE, NONFINITE, SPEED, OVERFLOW = range(4)
 
 #: No joint moves faster than this (rad/s, m/s) unless its world is on its way to NaN. Under random
-#: and all-on excitations that switch every 0.15 s, the fastest joint of the full body reached
-#: 31 rad/s (53 with fingers), of the arms 18 (19).
+#: and all-on excitations that switch every 0.15 s, the fastest joint of the full body as published
+#: (phantom_inertia=1) reached 31 rad/s (53 with fingers), of the arms 18 (19).
 MAX_SPEED = 1000.0
 
 

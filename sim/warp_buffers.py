@@ -16,7 +16,8 @@ from sim.simulator import SimOptions
 #: (nconmax, njmax) of each embodiment, without and with fingers. Under random excitations bodies on
 #: reference motions (with fingers, in sampled poses) needed up to 113 and 103 rows, bodies thrown
 #: on the floor 272 and 342 rows with 67 and 61 candidate contacts; arms 45 and 94 rows with 12 and
-#: 14. Measured by `python -m benchmarks.buffers`, see docs/simulation.md. The rest is head-room.
+#: 14. Measured by `python -m benchmarks.buffers` (phantom_inertia=1), see docs/simulation.md. The
+#: rest is head-room.
 _BUDGETS = {
     ("fullbody", False): (96, 320),
     ("fullbody", True): (128, 640),
