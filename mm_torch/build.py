@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +22,8 @@ from mm_torch.randomization import parameter_ranges, weakened_body
 from mm_torch.style import Judge, make_judge
 from mm_torch.task import ImitationTask
 from mm_torch.task_state import Layout
-from retarget.activations import with_activations
+from retarget.activations import has_activations, with_activations
+from retarget.motion import Motion
 from retarget.motion_set import load_motion_set
 from sim.embodiment import Embodiment, load_embodiment
 from sim.simulator import SimOptions, make_simulator, resolve_backend
@@ -81,7 +84,7 @@ def make_task(
     motions = load_motion_set(folder, embodiment)
     embodiment = weakened_body(config, embodiment)
     if config.reset.activation == "statics":
-        motions = [with_activations(motion, embodiment) for motion in motions]
+        motions = _explained(motions, embodiment)
     most = number_of_worlds(config)
     nworld = most if nworld is None else nworld or min(len(motions), most)
     settings = OmegaConf.to_container(config.sim)
@@ -96,6 +99,19 @@ def make_task(
         raise UserError(str(error)) from error
     kind = ImitationTask if config.task.name == "imitation" else GoalTask
     return kind(config, simulator, library, evaluation)
+
+
+def _explained(motions: Sequence[Motion], embodiment: Embodiment) -> list[Motion]:
+    """Every motion with the activations by which this body makes it."""
+    missing = [motion for motion in motions if not has_activations(motion, embodiment)]
+    if missing:
+        warnings.warn(
+            f"{len(missing)} of {len(motions)} motions ({sum(map(len, missing))} frames) have no "
+            f"activations of this body: finding them takes up to 20 ms a frame on one core; "
+            f"python -m retarget writes them to its files",
+            stacklevel=3,
+        )
+    return [with_activations(motion, embodiment) for motion in motions]
 
 
 def make_env(config: DictConfig, task: ImitationTask) -> ImitationEnv:
