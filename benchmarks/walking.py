@@ -1,13 +1,14 @@
 """How long bodies walk: seconds before a termination from evenly spaced phases of a stride.
 
     python -m benchmarks.walking checkpoints=FILE[,FILE] [phases=20] [stride=104] [first=0] [clip=0]
-                                 [json=FILE] [settings="key=value;..."] [expert=true]
+                                 [json=FILE] [settings="key=value;..."] [expert=true] [noise=0]
 
 Every policy starts from the reference's own states and activations, at `phases` frames spread over
 `stride` frames from `first` on of a clip (104 frames are a stride of the demo walk; stride=0: over
 the clip but for its last second), and plays to a termination of the evaluation rules, or to the
 clip's end. Beside the policies: the first one's networks untrained, no excitation at all, and with
-expert=true computed muscle control, which needs no training.
+expert=true computed muscle control, which needs no training. noise= disturbs them all: that much
+(standard deviation) is added to every excitation at every control step, the same for all.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ import torch
 from torch import Tensor
 
 from cfg import UserError, load_settings
+from mm_torch.action import INVERSES, MAPPINGS
 from mm_torch.expert import Expert
 from mm_torch.policy_loading import LoadedPolicy, load_policy, untrained
 from mm_torch.survival import survival_steps
 from mm_torch.table import format_table
 
 STRIDE = 104  # frames, of the demo walk
+
+Policy = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -40,12 +44,11 @@ class Settings:
     clip: int = 0
     settings: str = ""
     expert: bool = False
+    noise: float = 0.0
     json: str = ""
 
 
-def seconds(
-    loaded: LoadedPolicy, policy: Callable[[Tensor], Tensor], settings: Settings
-) -> tuple[list[float], int]:
+def seconds(loaded: LoadedPolicy, policy: Policy, settings: Settings) -> tuple[list[float], int]:
     """Seconds (phases,) that each start was walked, and how many starts ended in a termination."""
     task = loaded.task
     spread = settings.stride or stride_of_all(loaded, settings)
@@ -56,8 +59,22 @@ def seconds(
             f"first={settings.first} stride={settings.stride}: clip {settings.clip} has {length} "
             f"frames: start within them"
         )
+    if settings.noise:
+        policy = disturbed(policy, loaded.config.action.mapping, settings.noise)
     steps, failed = survival_steps(task, policy, torch.full_like(frame, settings.clip), frame)
     return [float(n) * task.simulator.control_dt for n in steps], int(failed.sum())
+
+
+def disturbed(policy: Policy, mapping: str, noise: float) -> Policy:
+    """Return the policy with normal noise of that deviation on its excitations, from 0 to 1."""
+    generator = torch.Generator().manual_seed(0)
+
+    def act(obs: Tensor) -> Tensor:
+        excitation = MAPPINGS[mapping](policy(obs))
+        added = noise * torch.randn(excitation.shape, generator=generator).to(excitation)
+        return INVERSES[mapping]((excitation + added).clamp(0.0, 1.0))
+
+    return act
 
 
 def stride_of_all(loaded: LoadedPolicy, settings: Settings) -> int:
@@ -71,10 +88,12 @@ def main(arguments: list[str]) -> int:
     settings = load_settings(Settings, arguments)
     if not settings.checkpoints:
         raise UserError("checkpoints= is missing: give files written by training")
+    if not settings.noise >= 0:
+        raise UserError(f"noise={settings.noise:g}: expected a deviation of at least 0")
     extra = [part for part in settings.settings.split(";") if part]
     rows: list[list[object]] = []
     record = []
-    policies: list[tuple[str, LoadedPolicy, Callable[[Tensor], Tensor]]] = []
+    policies: list[tuple[str, LoadedPolicy, Policy]] = []
     for path in settings.checkpoints.split(","):
         loaded = load_policy(path, [*extra, "evaluation.max_steps=1000000"], settings.phases)
         if loaded.task.simulator.nworld != settings.phases:
@@ -83,6 +102,11 @@ def main(arguments: list[str]) -> int:
             raise UserError(
                 f"clip={settings.clip}: {path} has {len(loaded.task.library.lengths)} clip(s), "
                 f"counted from 0"
+            )
+        if settings.noise and loaded.config.action.mapping not in INVERSES:
+            raise UserError(
+                f"noise={settings.noise:g}: {path} has action.mapping="
+                f"{loaded.config.action.mapping}, noise needs one of {', '.join(INVERSES)}"
             )
         policies.append((path, loaded, loaded.act))
     first = policies[0][1]
