@@ -52,8 +52,8 @@ class Gains:
     root: float = 29.0
     travel: float = 2.3  # of the root's horizontal position
     damping: float = 0.92
-    root_weight: float = 2.9
-    travel_weight: float = 0.45  # on top of the root's: balance is for the next step to keep
+    root_weight: float = 4.0
+    travel_weight: float = 0.8  # on top of the root's: balance is for the next step to keep
     swing_weight: float = 5.5  # of the leg that is off the ground
     inertia: float = 0.057
     effort: float = 1500.0
@@ -61,7 +61,7 @@ class Gains:
 
 
 WALKING = Gains()
-STANDING = Gains(travel=10.0, travel_weight=2.0, effort=500.0, near=0.003)
+STANDING = Gains(travel=10.0, root_weight=2.9, travel_weight=2.0, effort=500.0, near=0.003)
 
 
 @dataclass(frozen=True)

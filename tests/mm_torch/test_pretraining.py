@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from agents.metrics import Metrics
 from cfg import UserError
 from mm_torch.action import MeanExcitation
 from mm_torch.build import make_agent, make_env
@@ -67,6 +68,27 @@ def test_mirror_images_are_learnt_from_as_well() -> None:
             asked[mirror] = float((policy.excitation(seen.observe()) - told).square().mean().sqrt())
         task.simulator.close()
     assert asked[True] < 0.5 * asked[False], asked
+
+
+def test_bodies_act_with_and_without_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy is played without noise: some of the bodies that it learns from are, too."""
+    settings = ("pretraining.rounds=1", "pretraining.steps=40")
+    config, task = small_config("bimanual", *settings), small_task("bimanual", *settings)
+    agent, env, differences = make_agent(config, task), make_env(config, task), []
+    lesson = Lesson(agent.policy, env, config.pretraining, "sigmoid", 0)
+    policy, step = MeanExcitation(agent.policy, "sigmoid", 5), env.step
+
+    def watched(action: torch.Tensor) -> object:
+        with torch.no_grad():
+            differences.append(action.sigmoid() - policy.excitation(task.observe()))
+        return step(action)
+
+    monkeypatch.setattr(env, "step", watched)
+    lesson._visit(lambda: False, Metrics("cpu"))
+    deviation = torch.stack(differences).std((0, 2))  # 40 steps of 64 muscles of each world
+    expected = torch.tensor([0.0, 1.0, 2.0, 3.0]) / 3 * 0.05
+    torch.testing.assert_close(deviation, expected, atol=1e-3, rtol=0.05)
+    task.simulator.close()
 
 
 @pytest.mark.parametrize(("calls", "agent"), [(14, ()), (35, SMALL), (55, ())])
