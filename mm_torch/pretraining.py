@@ -32,9 +32,9 @@ from mm_torch.lesson_memory import LessonMemory
 from mm_torch.mirrored_task import MirroredTask
 from mm_torch.stage_clock import wait
 
-# Excitation noise while acting, at most: states around those that the policy comes to. Noise excites
-# muscles that are silent, which slows a walk down, so worlds have less and less of it: a policy that
-# has only seen bodies with noise gets ahead of its reference without.
+# Excitation noise while acting, at most: states around those that the policy comes to. Noise
+# excites muscles that are silent, which slows a walk down, so worlds have less and less of it: a
+# policy that has only seen bodies with noise gets ahead of its reference without.
 _NOISE = 0.05
 # Of the mean over the policy's own noise: fewer than a policy is played with, which saves a quarter
 # of an update's time.
