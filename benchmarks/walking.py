@@ -36,13 +36,19 @@ Policy = Callable[[Tensor], Tensor]
 
 
 @dataclass
-class Settings:
-    checkpoints: str = ""
+class Starts:
+    """Where bodies start, and further settings of the policy."""
+
     phases: int = 20
     stride: int = STRIDE
     first: int = 0
     clip: int = 0
     settings: str = ""
+
+
+@dataclass
+class Settings(Starts):
+    checkpoints: str = ""
     expert: bool = False
     noise: float = 0.0
     json: str = ""
@@ -51,18 +57,55 @@ class Settings:
 def seconds(loaded: LoadedPolicy, policy: Policy, settings: Settings) -> tuple[list[float], int]:
     """Seconds (phases,) that each start was walked, and how many starts ended in a termination."""
     task = loaded.task
+    clip, frame = starts(loaded, settings)
+    if settings.noise:
+        policy = disturbed(policy, loaded.config.action.mapping, settings.noise)
+    steps, failed = survival_steps(task, policy, clip, frame)
+    return [float(n) * task.simulator.control_dt for n in steps], int(failed.sum())
+
+
+def load(checkpoint: str, settings: Starts) -> LoadedPolicy:
+    """Load a policy with a body for every start, that walks as long as it stays up.
+
+    Raises:
+        UserError: it cannot be had, or there is no such clip.
+    """
+    extra = [part for part in settings.settings.split(";") if part]
+    loaded = load_policy(checkpoint, [*extra, "evaluation.max_steps=1000000"], settings.phases)
+    if loaded.task.simulator.nworld != settings.phases:
+        raise UserError(f"phases={settings.phases}: cannot be simulated at once")
+    if not 0 <= settings.clip < len(loaded.task.library.lengths):
+        raise UserError(
+            f"clip={settings.clip}: {checkpoint} has {len(loaded.task.library.lengths)} clip(s), "
+            f"counted from 0"
+        )
+    return loaded
+
+
+def starts(loaded: LoadedPolicy, settings: Starts) -> tuple[Tensor, Tensor]:
+    """Return the clip and the frame of every start, (phases,) each.
+
+    Raises:
+        UserError: the clip has no such frames.
+    """
     spread = settings.stride or stride_of_all(loaded, settings)
     frame = settings.first + torch.arange(settings.phases) * spread // settings.phases
-    length = int(task.library.lengths[settings.clip])
+    length = int(loaded.task.library.lengths[settings.clip])
     if not 0 <= int(frame.min()) <= int(frame.max()) < length - 1:
         raise UserError(
             f"first={settings.first} stride={settings.stride}: clip {settings.clip} has {length} "
             f"frames: start within them"
         )
-    if settings.noise:
-        policy = disturbed(policy, loaded.config.action.mapping, settings.noise)
-    steps, failed = survival_steps(task, policy, torch.full_like(frame, settings.clip), frame)
-    return [float(n) * task.simulator.control_dt for n in steps], int(failed.sum())
+    return torch.full_like(frame, settings.clip), frame
+
+
+def teacher(loaded: LoadedPolicy) -> Expert:
+    """Return computed muscle control, as the policy's configuration has it."""
+    lesson = loaded.config.pretraining
+    return Expert(
+        loaded.task, loaded.config.action.mapping, share=lesson.statics_share,
+        steadiness=lesson.steadiness,
+    )  # fmt: skip
 
 
 def disturbed(policy: Policy, mapping: str, noise: float) -> Policy:
@@ -77,7 +120,7 @@ def disturbed(policy: Policy, mapping: str, noise: float) -> Policy:
     return act
 
 
-def stride_of_all(loaded: LoadedPolicy, settings: Settings) -> int:
+def stride_of_all(loaded: LoadedPolicy, settings: Starts) -> int:
     """Frames from the first start to a second before the end of the clip, 1 if that is less."""
     length = int(loaded.task.library.lengths[settings.clip])
     return max(1, length - settings.first - round(1 / loaded.task.simulator.control_dt))
@@ -90,19 +133,11 @@ def main(arguments: list[str]) -> int:
         raise UserError("checkpoints= is missing: give files written by training")
     if not settings.noise >= 0:
         raise UserError(f"noise={settings.noise:g}: expected a deviation of at least 0")
-    extra = [part for part in settings.settings.split(";") if part]
     rows: list[list[object]] = []
     record = []
     policies: list[tuple[str, LoadedPolicy, Policy]] = []
     for path in settings.checkpoints.split(","):
-        loaded = load_policy(path, [*extra, "evaluation.max_steps=1000000"], settings.phases)
-        if loaded.task.simulator.nworld != settings.phases:
-            raise UserError(f"phases={settings.phases}: cannot be simulated at once")
-        if not 0 <= settings.clip < len(loaded.task.library.lengths):
-            raise UserError(
-                f"clip={settings.clip}: {path} has {len(loaded.task.library.lengths)} clip(s), "
-                f"counted from 0"
-            )
+        loaded = load(path, settings)
         if settings.noise and loaded.config.action.mapping not in INVERSES:
             raise UserError(
                 f"noise={settings.noise:g}: {path} has action.mapping="
@@ -115,12 +150,7 @@ def main(arguments: list[str]) -> int:
     if first.config.action.mapping == "sigmoid":
         policies.append(("no excitation", first, lambda obs: off))
     if settings.expert:
-        lesson = first.config.pretraining
-        expert = Expert(
-            first.task, first.config.action.mapping, share=lesson.statics_share,
-            steadiness=lesson.steadiness,
-        )  # fmt: skip
-        policies.append(("computed muscle control", first, expert))
+        policies.append(("computed muscle control", first, teacher(first)))
     for name, loaded, policy in policies:
         walked, failed = seconds(loaded, policy, settings)
         stride = (settings.stride or STRIDE) * loaded.task.simulator.control_dt
