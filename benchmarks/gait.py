@@ -17,6 +17,7 @@ figure= draws all of it (PNG or SVG) and needs matplotlib (pip install 'mm-torch
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import statistics
 import sys
@@ -101,12 +102,33 @@ def compared(body: Curves, human: Curves) -> list[tuple[str, str, Curve, Curve]]
     return pairs
 
 
+def in_short(recorded: Sequence[Walk]) -> dict[str, float]:
+    """Return how many strides there are, their time (s), share of stance, and the speed (m/s)."""
+    sides = range(len(SIDES))
+    stances = [stance for walk in recorded for side in sides for stance in walk.stance(side)]
+    landed = [(walk.landings(side), walk.fps) for walk in recorded for side in sides]
+    times = np.concatenate([np.diff(samples) / fps for samples, fps in landed])
+    return {
+        "strides": len(times),
+        "stride_time": float(times.mean()),
+        "stride_time_sd": float(times.std()),
+        "stance": statistics.fmean(stances),
+        "speed": statistics.fmean(walk.speed() for walk in recorded),
+    }
+
+
+def check_figure(path: str) -> None:
+    """Refuse a figure that could not be drawn, before anything is measured."""
+    if Path(path).suffix not in (".png", ".svg"):
+        raise UserError(f"figure={path}: expected a name that ends in .png or .svg")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("matplotlib is missing: pip install 'mm-torch[benchmark]'")
+
+
 def draw(pairs: list[tuple[str, str, Curve, Curve]], path: str) -> None:
     """Draw every quantity over the gait cycle: people in grey, the body in blue."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("matplotlib is missing: pip install 'mm-torch[benchmark]'") from error
+    from matplotlib.figure import Figure
+
     width = 4
     figure = Figure(figsize=(11, 2.1 * -(-len(pairs) // width)), layout="constrained")
     axes = figure.subplots(-(-len(pairs) // width), width, squeeze=False).flatten()
@@ -134,25 +156,13 @@ def main(arguments: list[str]) -> int:
         raise UserError("checkpoint= and human= are needed: a policy, and people's tables")
     if not settings.mass > 0:
         raise UserError(f"mass={settings.mass:g}: expected the person's mass in kg")
+    if settings.figure:
+        check_figure(settings.figure)
     human = read_human(settings.human, settings.mass)
     recorded = walks(settings)
     body = mean_cycles(recorded)
     pairs = compared(body, human)
-    sides = range(len(SIDES))
-    stances = [stance for walk in recorded for side in sides for stance in walk.stance(side)]
-    times = [
-        float(time)
-        for walk in recorded
-        for side in sides
-        for time in np.diff(walk.landings(side)) / walk.fps
-    ]
-    summary = {
-        "strides": len(times),
-        "stride_time": statistics.fmean(times),
-        "stride_time_sd": statistics.pstdev(times),
-        "stance": statistics.fmean(stances),
-        "speed": statistics.fmean(walk.speed() for walk in recorded),
-    }
+    summary = in_short(recorded)
     print(
         f"{summary['strides']} strides of {summary['stride_time']:.2f} s (standard deviation "
         f"{summary['stride_time_sd']:.2f}), on the ground for {100 * summary['stance']:.0f} % of "

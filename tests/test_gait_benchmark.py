@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.gait import compared, main, mean_cycles
+from benchmarks.gait import check_figure, compared, draw, in_short, main, mean_cycles
 from cfg import UserError
 from mm_torch.gait_cycle import COMPARED, SAMPLES, Curve
 from mm_torch.gait_recording import Walk
@@ -75,16 +76,23 @@ def test_what_is_missing_is_said(arguments: list[str], message: str) -> None:
         main(arguments)
 
 
-def test_a_figure_needs_matplotlib_or_is_written(tmp_path: Path) -> None:
-    from benchmarks.gait import draw
+def test_strides_in_short() -> None:
+    found = in_short([_walk(3.5), _walk(2.5)])
+    assert found["strides"] == 2 + 2 + 1 + 1
+    assert found["stride_time"] == pytest.approx(1.0) and found["stride_time_sd"] == 0.0
+    assert found["stance"] == pytest.approx(0.6) and found["speed"] == pytest.approx(1.3)
 
+
+def test_a_figure_is_drawn(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ends in .png or .svg"):
+        check_figure("a.txt")
     body = mean_cycles([_walk(3.5)])
     pairs = compared(body, {"kinematics": body["kinematics"]})
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
+    path = str(tmp_path / "a.svg")
+    if importlib.util.find_spec("matplotlib") is None:
         with pytest.raises(UserError, match="matplotlib is missing"):
-            draw(pairs, str(tmp_path / "a.svg"))
+            check_figure(path)
     else:
-        draw(pairs, str(tmp_path / "a.svg"))
-        assert (tmp_path / "a.svg").stat().st_size > 1000
+        check_figure(path)
+        draw(pairs, path)
+        assert Path(path).stat().st_size > 1000
