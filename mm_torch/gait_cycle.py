@@ -181,6 +181,8 @@ def _read(path: Path, columns: Mapping[str, object]) -> dict[str, Curve]:
         raise UserError(
             f"{path}: not a table of gait cycles (pct_gait_cycle, NAME, NAME_sd): {error}"
         ) from error
+    if not found:
+        raise UserError(f"{path}: none of its columns is compared: expected {', '.join(columns)}")
     if not (share[0] == 0 and share[-1] == 100 and (np.diff(share) > 0).all()):
         raise UserError(f"{path}: pct_gait_cycle should rise from 0 to 100")
     if not all(np.isfinite((curve.mean, curve.deviation)).all() for curve in found.values()):

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mm_torch.gait_cycle import LANDED, landings
+from mm_torch.gait_cycle import COMPARED, LANDED, landings
 from mm_torch.task import ImitationTask
 from sim.embodiment import Embodiment
 from sim.simulator import SimOptions, apply_options
 
-JOINTS = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle",
-          "subtalar_angle")  # fmt: skip
+JOINTS = tuple(names[0] for names, _ in COMPARED["kinematics"].values())
 SIDES = {"right": "_r", "left": "_l"}
 
 

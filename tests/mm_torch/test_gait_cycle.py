@@ -96,6 +96,7 @@ def test_tables_are_read_and_moments_are_per_mass(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "not a table of gait cycles"),
         ("pct_gait_cycle,knee_angle\n0,1\n100,1\n", "not a table of gait cycles"),
         ("pct_gait_cycle,knee_angle,knee_angle_sd\n0,x,1\n", "not a table of gait cycles"),
+        ("pct_gait_cycle,elbow,elbow_sd\n0,1,1\n100,1,1\n", "none of its columns is compared"),
         ("pct_gait_cycle,knee_angle,knee_angle_sd\n0,1,1\n90,1,1\n", "rise from 0 to 100"),
         ("pct_gait_cycle,knee_angle,knee_angle_sd\n0,1,1\n100,nan,1\n", "not finite"),
     ],
