@@ -159,6 +159,7 @@ def plot(curves: list[Curve], path: Path) -> bool:
             row[0].plot([s / 60 for s in curve.seconds], curve.returns, **style)
             row[1].plot(curve.steps, curve.returns, **style)
         row[1].set_xscale("log")
+        row[1].xaxis.set_minor_formatter("")  # within one decade its labels run into each other
         for axis, label in zip(row, ("minutes of training", "simulated steps"), strict=True):
             axis.set(xlabel=label, ylabel="return (max 1)", title=name)
             axis.grid(alpha=0.3)
