@@ -18,10 +18,9 @@ import numpy as np
 
 from sim.computed_muscle_control import Target
 from sim.embodiment import Embodiment
+from sim.gait_phases import correction_share, landings, runs, standing_phases, swing_phases
 from sim.leg import Leg
 
-_CLEAR = 0.004  # m, from which a foot is off the ground
-_FAST = 0.8  # m/s, with which no foot moves that bears weight
 _SHORT = 0.12  # s, of a phase off the ground that is not a step
 _STILL = 0.5  # s, before and after a frame in which no foot is off the ground, of standing
 _BLEND = 0.15  # s, over which a step's correction sets in
@@ -40,9 +39,11 @@ class Stepping:
         most: furthest that it is put so (m), along and across.
         straight: least knee flexion that a step is reached with (rad).
         release: time over which a correction fades after the foot has landed (s).
+        smoothing_hz: frequency at which the motion's velocities are halved (Hz), its accelerations
+            with them; infinite for none.
     """
 
-    lift: float = 0.4
+    lift: float = 0.3
     ahead: float = 0.2
     aside: float = 0.09
     faster: float = 0.27
@@ -50,6 +51,7 @@ class Stepping:
     most: tuple[float, float] = (0.35, 0.22)
     straight: float = 0.05
     release: float = 0.3
+    smoothing_hz: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -93,21 +95,24 @@ class GaitTargets:
         self._couplings = embodiment.couplings
         self._data = mujoco.MjData(self._model)
         self._original = qpos
-        self.swing = _swing(embodiment, qpos, fps, round(_SHORT * fps))
-        self.standing = _standing(np.stack(list(self.swing.values())).any(0), round(_STILL * fps))
+        self.swing = swing_phases(embodiment, qpos, fps, round(_SHORT * fps))
+        moving = np.stack(list(self.swing.values())).any(0)
+        self.standing = standing_phases(moving, round(_STILL * fps))
         self._act = np.where(self.standing[:, None], act, share * act)
         self._legs = {foot: Leg.of(embodiment, foot) for foot in self.swing}
         self._qpos = _lifted(embodiment, self._legs, qpos, self.swing, self._stepping.lift)
         self._qvel = _velocities(self._model, self._qpos, fps)
         if not any(off.any() for off in self.swing.values()):
             self._qvel = qvel
+        self._qvel = _smoothed(self._qvel, self._stepping.smoothing_hz / fps)
         self._qacc = np.gradient(self._qvel, 1.0 / fps, axis=0)
         self._reach = {foot: self._vectors(leg) for foot, leg in self._legs.items()}
         balance = [self._centre(*state) for state in zip(qpos, qvel, strict=True)]
         self._balance = _Balance(*(np.array(part) for part in zip(*balance, strict=True)))
         blend, release = round(_BLEND * fps), round(self._stepping.release * fps)
-        self._share = {foot: _share(off, blend, release) for foot, off in self.swing.items()}
-        self._landing = {foot: _landing(off) for foot, off in self.swing.items()}
+        steps = self.swing.items()
+        self._share = {foot: correction_share(off, blend, release) for foot, off in steps}
+        self._landing = {foot: landings(off) for foot, off in steps}
 
     def __len__(self) -> int:
         return len(self._qpos)
@@ -201,52 +206,6 @@ def _heading(qpos: np.ndarray) -> np.ndarray:
     return forward / max(np.linalg.norm(forward), 1e-9)
 
 
-def _swing(
-    embodiment: Embodiment, qpos: np.ndarray, fps: float, short: int
-) -> dict[str, np.ndarray]:
-    """Whether each foot is off the ground, or moves as if it were, (T,) bool, in no short runs.
-
-    A captured foot may graze the ground in mid-swing: its lowest part is fast then.
-    """
-    model, floor = embodiment.model, embodiment.floor_geom
-    data = mujoco.MjData(model)
-    gap, speed = {}, {}
-    for foot, geoms in embodiment.foot_geoms.items():
-        gaps, places = np.zeros((len(qpos), len(geoms))), np.zeros((len(qpos), len(geoms), 2))
-        for frame, pose in enumerate(qpos):
-            data.qpos[:] = pose
-            mujoco.mj_kinematics(model, data)
-            places[frame] = data.geom_xpos[geoms, :2]
-            gaps[frame] = [
-                mujoco.mj_geomDistance(model, data, floor, int(geom), 0.5, None) for geom in geoms
-            ]
-        gap[foot] = gaps.min(1)
-        velocity = np.gradient(places, 1 / fps, axis=0)[np.arange(len(qpos)), gaps.argmin(1)]
-        speed[foot] = np.linalg.norm(velocity, axis=-1)
-    swing = {}
-    for foot, values in gap.items():
-        off = (values > _CLEAR) | (speed[foot] > _FAST)
-        for start, end in _runs(off):
-            if end - start < short:
-                off[start:end] = False
-        swing[foot] = off
-    return swing
-
-
-def _standing(off: np.ndarray, still: int) -> np.ndarray:
-    """Frames (T,) with no foot off the ground in any of so many before and after them."""
-    total = np.concatenate(([0], np.cumsum(off)))
-    frame = np.arange(len(off))
-    last = np.minimum(frame + still + 1, len(off))
-    return total[last] == total[np.maximum(frame - still, 0)]
-
-
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Starts and ends of the runs of true."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(int)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
 def _lifted(
     embodiment: Embodiment,
     legs: dict[str, Leg],
@@ -258,7 +217,7 @@ def _lifted(
     lifted = qpos.copy()
     for foot, off in swing.items():
         bump = np.zeros(len(qpos))
-        for start, end in _runs(off):
+        for start, end in runs(off):
             bump[start:end] = np.sin(np.pi * (np.arange(end - start) + 0.5) / (end - start)) ** 2
         leg = legs[foot]
         for column, share in zip((leg.hip, leg.knee, leg.ankle), _SHARES, strict=True):
@@ -277,22 +236,16 @@ def _velocities(model: mujoco.MjModel, qpos: np.ndarray, fps: float) -> np.ndarr
     return velocity
 
 
-def _share(off: np.ndarray, blend: int, release: int) -> np.ndarray:
-    """Part (T,) of a step's correction that is asked for: all of it in swing, then less and less.
+def _smoothed(values: np.ndarray, halved: float) -> np.ndarray:
+    """Convolve (T, n) with a Gaussian that halves that frequency (cycles per frame).
 
-    The hip of a foot put further ahead would else pull the trunk after it as soon as it has landed.
+    Its transform is exp(-2 pi² sigma² f²). Ends go on as they end.
     """
-    share = np.zeros(len(off))
-    for start, end in _runs(off):
-        share[start:end] = np.minimum((np.arange(end - start) + 1) / blend, 1.0)
-        fading = share[end : end + release]
-        fading[:] = np.maximum(fading, 1.0 - (np.arange(len(fading)) + 1) / (release + 1))
-    return share
-
-
-def _landing(off: np.ndarray) -> np.ndarray:
-    """First frame of the swing that a frame is in, and of the stance after it, (T, 2); else -1."""
-    landing = np.full((len(off), 2), -1)
-    for start, end in _runs(off):
-        landing[start:end] = start, min(end, len(off) - 1)
-    return landing
+    sigma = np.sqrt(np.log(2) / 2) / (np.pi * halved)
+    reach = int(np.ceil(4 * sigma))
+    if reach == 0:
+        return values
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    padded = np.pad(values, ((reach, reach), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
+    return windows @ (kernel / kernel.sum())

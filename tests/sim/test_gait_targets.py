@@ -1,37 +1,26 @@
-"""When a step's correction is asked for, worked out by hand."""
+"""Smoothing of a motion's velocities, by the transform of a Gaussian."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from sim.gait_targets import _landing, _runs, _share, _standing
+from sim.gait_targets import _smoothed
 
-
-def test_runs_of_true() -> None:
-    assert _runs(np.array([1, 1, 0, 0, 1, 0, 1], bool)) == [(0, 2), (4, 5), (6, 7)]
-    assert _runs(np.zeros(3, bool)) == []
+FPS = 100.0
 
 
-def test_a_correction_sets_in_in_swing_and_fades_in_stance() -> None:
-    off = np.array([0, 1, 1, 1, 1, 0, 0, 0, 0, 0], bool)
-    share = _share(off, blend=2, release=3)
-    assert share.tolist() == [0.0, 0.5, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
-    # Without a release it ends with the swing.
-    assert _share(off, blend=2, release=0).tolist() == [0, 0.5, 1, 1, 1, 0, 0, 0, 0, 0]
+@pytest.mark.parametrize(("hz", "left"), [(5.0, 0.5), (2.5, 2**-0.25), (10.0, 2**-4)])
+def test_a_frequency_is_halved_and_others_by_the_square_of_theirs(hz: float, left: float) -> None:
+    wave = np.sin(2 * np.pi * hz * np.arange(400) / FPS)[:, None]
+    smoothed = _smoothed(wave, 5.0 / FPS)
+    np.testing.assert_allclose(smoothed[100:300], left * wave[100:300], atol=1e-3)
 
 
-def test_the_next_swing_cuts_a_fading_correction_short() -> None:
-    off = np.array([1, 1, 0, 1, 1, 1], bool)
-    share = _share(off, blend=1, release=3)
-    assert share.tolist() == [1.0, 1.0, 0.75, 1.0, 1.0, 1.0]
-
-
-def test_every_frame_of_a_swing_knows_its_ends() -> None:
-    off = np.array([0, 1, 1, 0, 1, 1], bool)
-    assert _landing(off).tolist() == [[-1, -1], [1, 3], [1, 3], [-1, -1], [4, 5], [4, 5]]
-
-
-def test_a_body_stands_while_no_step_is_near() -> None:
-    off = np.array([0, 0, 0, 0, 1, 0, 0, 0, 0, 0], bool)
-    assert _standing(off, 2).tolist() == [True] * 2 + [False] * 5 + [True] * 3
-    assert _standing(np.zeros(3, bool), 5).all()
+def test_what_does_not_change_stays_to_its_ends() -> None:
+    still = np.tile([1.0, -2.0], (30, 1))
+    np.testing.assert_allclose(_smoothed(still, 0.05), still, rtol=1e-12)
+    # Shorter than the window, and no smoothing at all.
+    assert _smoothed(still[:2], 0.01).shape == (2, 2)
+    rough = np.random.default_rng(0).normal(size=(9, 2))
+    np.testing.assert_array_equal(_smoothed(rough, np.inf), rough)

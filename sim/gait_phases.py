@@ -1,0 +1,78 @@
+"""When the feet of a motion are off the ground, and what follows from that for every frame."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from sim.embodiment import Embodiment
+
+_CLEAR = 0.004  # m, from which a foot is off the ground
+_FAST = 0.8  # m/s, with which no foot moves that bears weight
+
+
+def swing_phases(
+    embodiment: Embodiment, qpos: np.ndarray, fps: float, short: int
+) -> dict[str, np.ndarray]:
+    """Whether each foot is off the ground, or moves as if it were, (T,) bool, in no short runs.
+
+    A captured foot may graze the ground in mid-swing: its lowest part is fast then.
+    """
+    model, floor = embodiment.model, embodiment.floor_geom
+    data = mujoco.MjData(model)
+    gap, speed = {}, {}
+    for foot, geoms in embodiment.foot_geoms.items():
+        gaps, places = np.zeros((len(qpos), len(geoms))), np.zeros((len(qpos), len(geoms), 2))
+        for frame, pose in enumerate(qpos):
+            data.qpos[:] = pose
+            mujoco.mj_kinematics(model, data)
+            places[frame] = data.geom_xpos[geoms, :2]
+            gaps[frame] = [
+                mujoco.mj_geomDistance(model, data, floor, int(geom), 0.5, None) for geom in geoms
+            ]
+        gap[foot] = gaps.min(1)
+        velocity = np.gradient(places, 1 / fps, axis=0)[np.arange(len(qpos)), gaps.argmin(1)]
+        speed[foot] = np.linalg.norm(velocity, axis=-1)
+    swing = {}
+    for foot, values in gap.items():
+        off = (values > _CLEAR) | (speed[foot] > _FAST)
+        for start, end in runs(off):
+            if end - start < short:
+                off[start:end] = False
+        swing[foot] = off
+    return swing
+
+
+def standing_phases(off: np.ndarray, still: int) -> np.ndarray:
+    """Frames (T,) with no foot off the ground in any of so many before and after them."""
+    total = np.concatenate(([0], np.cumsum(off)))
+    frame = np.arange(len(off))
+    last = np.minimum(frame + still + 1, len(off))
+    return total[last] == total[np.maximum(frame - still, 0)]
+
+
+def runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Starts and ends of the runs of true."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(int)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def correction_share(off: np.ndarray, blend: int, release: int) -> np.ndarray:
+    """Part (T,) of a step's correction that is asked for: all of it in swing, then less and less.
+
+    The hip of a foot put further ahead would else pull the trunk after it as soon as it has landed.
+    """
+    share = np.zeros(len(off))
+    for start, end in runs(off):
+        share[start:end] = np.minimum((np.arange(end - start) + 1) / blend, 1.0)
+        fading = share[end : end + release]
+        fading[:] = np.maximum(fading, 1.0 - (np.arange(len(fading)) + 1) / (release + 1))
+    return share
+
+
+def landings(off: np.ndarray) -> np.ndarray:
+    """First frame of the swing that a frame is in, and of the stance after it, (T, 2); else -1."""
+    landing = np.full((len(off), 2), -1)
+    for start, end in runs(off):
+        landing[start:end] = start, min(end, len(off) - 1)
+    return landing

@@ -1,0 +1,37 @@
+"""When a step's correction is asked for, worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.gait_phases import correction_share, landings, runs, standing_phases
+
+
+def test_runs_of_true() -> None:
+    assert runs(np.array([1, 1, 0, 0, 1, 0, 1], bool)) == [(0, 2), (4, 5), (6, 7)]
+    assert runs(np.zeros(3, bool)) == []
+
+
+def test_a_correction_sets_in_in_swing_and_fades_in_stance() -> None:
+    off = np.array([0, 1, 1, 1, 1, 0, 0, 0, 0, 0], bool)
+    share = correction_share(off, blend=2, release=3)
+    assert share.tolist() == [0.0, 0.5, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    # Without a release it ends with the swing.
+    assert correction_share(off, blend=2, release=0).tolist() == [0, 0.5, 1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_the_next_swing_cuts_a_fading_correction_short() -> None:
+    off = np.array([1, 1, 0, 1, 1, 1], bool)
+    share = correction_share(off, blend=1, release=3)
+    assert share.tolist() == [1.0, 1.0, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_every_frame_of_a_swing_knows_its_ends() -> None:
+    off = np.array([0, 1, 1, 0, 1, 1], bool)
+    assert landings(off).tolist() == [[-1, -1], [1, 3], [1, 3], [-1, -1], [4, 5], [4, 5]]
+
+
+def test_a_body_stands_while_no_step_is_near() -> None:
+    off = np.array([0, 0, 0, 0, 1, 0, 0, 0, 0, 0], bool)
+    assert standing_phases(off, 2).tolist() == [True] * 2 + [False] * 5 + [True] * 3
+    assert standing_phases(np.zeros(3, bool), 5).all()
