@@ -1,12 +1,13 @@
 """Where a walking body should go next: the motion's own next frame, made fit to be walked on.
 
-Three things separate a captured gait from one that a body can follow by computed muscle control.
+Four things separate a captured gait from one that a body can follow by computed muscle control.
 A soft ground lets feet sink by several millimetres, as much as toes clear it by in swing: swinging
 feet are lifted. A walker is an inverted pendulum that no ankle holds upright for long: the next
 foot is put further to where the body is ahead of, or faster than, its motion (Raibert 1986, Legged
 robots that balance; Yin, Loken and van de Panne 2007, SIMBICON), on the ground and in time: for a
-longer step the pelvis sinks as far as the leg is too short. And feet that are off the ground in
-the motion are no support, even if they drag.
+longer step the pelvis sinks as far as the leg is too short. Feet that are off the ground in the
+motion are no support, even if they drag. And what trembles in a captured motion grows each time it
+is differentiated, and would end as joint moments that no person needs: velocities are smoothed.
 """
 
 from __future__ import annotations
