@@ -371,8 +371,8 @@ class Config:
     phantom_inertia: float = opt(
         0.01,
         "rotational inertia (kg m²) of each of the eight bodies of 1 g that carry the shoulders' "
-        "joints; the published model has 1, which makes the trunk too heavy to turn. Activations "
-        "of motions made for another body are found anew",
+        "joints; 1 stands for the published body as it is, its trunk too heavy to turn and a left "
+        "back muscle on the right. Activations of motions made for another body are found anew",
     )
     motions: str = opt("demo", "motion set: a folder, one motion file, or demo")
     mdp: str = opt("default", "observation, reward, termination preset: default or musclemimic")

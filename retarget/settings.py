@@ -37,8 +37,8 @@ class RetargetConfig:
     fingers: bool = opt(False, "give the body fingers and retarget them too (needs SMPL-H or X)")
     phantom_inertia: float = opt(
         0.01,
-        "rotational inertia (kg m²) of the shoulders' phantom bodies, as in training: for balance "
-        "and activations",
+        "rotational inertia (kg m²) of the shoulders' phantom bodies, as in training (1: the "
+        "published body): for balance and activations",
     )
     only: str = opt("*", "glob that a clip's path below `motions`, or its name, must match")
     fps: float = opt(100.0, "frames a second of the result; training needs the control rate, 100")

@@ -156,8 +156,8 @@ def load_embodiment(
     Args:
         name: "fullbody" (MyoFullBody, free root) or "bimanual" (MyoBimanualArm, fixed base).
         fingers: give the digits joints and muscles (416 and 126 muscles; 354 and 64 without).
-        phantom_inertia: of each phantom body of the shoulders about each axis (kg m²); the
-            published model has `sim.models.PUBLISHED_INERTIA`.
+        phantom_inertia: of each phantom body of the shoulders about each axis (kg m²);
+            `sim.models.PUBLISHED_INERTIA` for the body as it was published.
 
     Raises:
         ValueError: `name` is no embodiment, or `phantom_inertia` is not above 0.

@@ -44,7 +44,7 @@ class Stepping:
             with them; infinite for none.
     """
 
-    lift: float = 0.4
+    lift: float = 0.3
     ahead: float = 0.2
     aside: float = 0.09
     faster: float = 0.27

@@ -1,8 +1,8 @@
 """Builds the MuJoCo models of the two bodies from the `musclemimic-models` package.
 
 Edits are made on the `MjSpec` before compilation: fingers removed (the default), the inertia of
-phantom bodies set, mimic sites added. Counts of the result are listed in docs/embodiments.md and
-asserted in the tests.
+phantom bodies set, a muscle that is on the wrong side put on its own, mimic sites added. Counts of
+the result are listed in docs/embodiments.md and asserted in the tests.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ MIMIC_SITES = {
 }
 
 #: Rotational inertia (kg m²) about each axis of a phantom body: as small as couplings hold by. With
-#: the package's, PUBLISHED_INERTIA, a trunk is fifteen times as hard to turn about the spine.
+#: the package's, PUBLISHED_INERTIA, a trunk is fifteen times as hard to turn about the spine; it
+#: stands for the published body, which is left as it is.
 PHANTOM_INERTIA = 0.01
 PUBLISHED_INERTIA = 1.0
 #: Bodies of 1 g between collar bone and upper arm that only carry joints, one axis after the other.
@@ -46,6 +47,10 @@ PHANTOMS = tuple(
     for body in ("clavphant", "scapphant", "humphant", "humphant1")
     for side in "rl"
 )
+
+#: A back muscle (longissimus thoracis from the twelfth vertebra) whose left one the package has on
+#: the right, on top of its namesake: signs were left out.
+_ASTRAY, _NAMESAKE = "LTpT_T12_l", "LTpT_T12_r"
 
 _FINGER_JOINTS = (
     "cmc_flexion",
@@ -74,6 +79,12 @@ def build_spec(
     muscles and tendons are removed. The eight phantoms turn with the trunk, so that what they have
     of inertia is the trunk's and the arms'.
 
+    Args:
+        name: a key of `MODEL_NAMES`.
+        fingers: whether digits move.
+        phantom_inertia: of each phantom (kg m²); PUBLISHED_INERTIA for the published body, with its
+            muscle on the wrong side.
+
     Raises:
         ValueError: `name` is no embodiment, or `phantom_inertia` is not above 0.
     """
@@ -86,6 +97,8 @@ def build_spec(
         _remove_fingers(spec)
     for phantom in PHANTOMS:
         spec.body(phantom).inertia = [phantom_inertia] * 3
+    if phantom_inertia != PUBLISHED_INERTIA:
+        _put_on_its_side(spec)
     for body, site in MIMIC_SITES[name]:
         spec.body(body).add_site(
             name=site,
@@ -94,6 +107,14 @@ def build_spec(
             group=4,
         )
     return spec
+
+
+def _put_on_its_side(spec: mujoco.MjSpec) -> None:
+    """Have the path of the muscle that went astray mirror its namesake's; z is to the right."""
+    for site in spec.sites:
+        if site.name.startswith(_ASTRAY):
+            front, up, right = spec.site(site.name.replace(_ASTRAY, _NAMESAKE)).pos
+            site.pos = [front, up, -right]
 
 
 def _remove_fingers(spec: mujoco.MjSpec) -> None:

@@ -182,6 +182,47 @@ def test_mirrored_muscle_lengths_agree(embodiment: Embodiment) -> None:
     assert np.quantile(relative, 0.95) < 0.05
 
 
+@pytest.mark.parametrize(("name", "fingers"), COUNTS)
+def test_muscles_are_mirror_images_in_any_pose(name: str, fingers: bool) -> None:
+    """Lengths and moment arms of each muscle are its namesake's on the other side."""
+    embodiment = body(name, fingers)
+    mirror = embodiment.mirror
+    for seed in range(3):
+        qpos = _random_pose(embodiment, seed)
+        length, moment = _muscles(embodiment, qpos)
+        image_length, image_moment = _muscles(embodiment, mirror.qpos(qpos))
+        muscles = np.array(embodiment.muscle_names)
+        longer = np.abs(mirror.muscles(length) - image_length)
+        mirrored = (mirror.qvel_sign * moment[:, mirror.qvel_source])[mirror.muscle_source]
+        further = np.abs(mirrored - image_moment).max(1)
+        assert longer.max() < 1e-5, muscles[longer > 1e-5]  # m
+        assert further.max() < 1e-4, muscles[further > 1e-4]
+
+
+def test_a_back_muscle_is_on_its_own_side(fullbody: Embodiment) -> None:
+    """The package has the left LTpT_T12 on the right; the published body is left as it is."""
+    published = body("fullbody", phantom_inertia=PUBLISHED_INERTIA)
+    for embodiment, left in ((fullbody, True), (published, False)):
+        model = embodiment.model
+        _, moment = _muscles(embodiment, embodiment.couplings.complete_qpos(model.qpos0))
+        bending = moment[:, model.jnt_dofadr[model.joint("lat_bending").id]]
+        own, namesake = (bending[model.actuator(f"LTpT_T12_{side}").id] for side in "lr")
+        assert abs(namesake) > 0.01  # m
+        assert own == pytest.approx(-namesake if left else namesake, rel=1e-3)
+
+
+def _muscles(embodiment: Embodiment, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths (nu,) and moment arms (nu, nv)."""
+    model, data = embodiment.model, mujoco.MjData(embodiment.model)
+    data.qpos[:] = qpos
+    mujoco.mj_fwdPosition(model, data)
+    moment = np.zeros((model.nu, model.nv))
+    mujoco.mju_sparse2dense(
+        moment, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind
+    )
+    return data.actuator_length.copy(), moment
+
+
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_phantoms_are_joints_without_a_body(name: str) -> None:
     """What they weigh is the package's, what they resist turning by is ours."""
