@@ -19,6 +19,7 @@ from sim.embodiment import Embodiment
 from sim.leg import Leg
 
 _FEWEST = 3  # frames, below which there is no acceleration
+_BEARING = 0.005  # m: points of the feet below this height bear a body that stands
 
 
 class Balance:
@@ -66,7 +67,8 @@ class Balance:
         points: np.ndarray,
         lengths: Sequence[int],
         fps: float,
-        margin: float,
+        still: np.ndarray,
+        margins: tuple[float, float],
     ) -> np.ndarray:
         """Return how far (T, 2) the body should be displaced above its feet (m).
 
@@ -75,19 +77,31 @@ class Balance:
             points: (T, P, 3) lowest points of the soles (m, world).
             lengths: frames of each clip.
             fps: frames a second.
-            margin: how far within the soles the weight should rest (m).
+            still: (T,) how much the body stands and does not step, 0 to 1.
+            margins: how far within the soles the weight should rest, where the body steps and
+                where it stands (m).
         """
         found = np.zeros((len(qpos), 2))
         for part in clip_parts(lengths):
             if part.stop - part.start >= _FEWEST:
-                found[part] = self._find(qpos[part], points[part], fps, margin)
+                margin = margins[0] + still[part] * (margins[1] - margins[0])
+                # What hangs low in a step is coming down and will bear; in standing it does not.
+                gap = GROUND_GAP + still[part] * (_BEARING - GROUND_GAP)
+                near = points[part, :, 2] < gap[:, None]
+                found[part] = self._find(qpos[part], points[part], fps, near, margin)
         return found
 
-    def _find(self, qpos: np.ndarray, points: np.ndarray, fps: float, margin: float) -> np.ndarray:
+    def _find(
+        self,
+        qpos: np.ndarray,
+        points: np.ndarray,
+        fps: float,
+        near: np.ndarray,
+        margin: np.ndarray,
+    ) -> np.ndarray:
         qvel = differentiate(self._body.model, qpos, fps)
         qacc = np.gradient(qvel, 1.0 / fps, axis=0)
         record = replay(self._body, qpos, qvel, qacc, tendons=False)
-        near = points[..., 2] < GROUND_GAP
         pressed, areas = pressure(record.wrench, qpos[:, :3], points, near, self._weight, margin)
         height = float(record.com[:, 2].mean())
         return displacement(pressed, areas, height, fps, self.mass_share)

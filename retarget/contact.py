@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sim.gait_phases import standing_phases
+
 _HEIGHT = (0.030, 0.045)  # m: begins below the first, ends above the second
 _SPEED = (0.35, 0.60)  # m/s, likewise
 _ROUGH = 0.01  # m: how exactly standing feet lie in a plane
@@ -21,6 +23,7 @@ _SHORTEST = 0.06  # s: shorter contacts and shorter gaps are noise
 _RAMP = 0.05  # s: over which the hold sets in and lets go
 _BIN = 0.1  # s: width of the means between which an anchor is linear
 _SETTLE = 0.4  # s: time constant with which a long-standing part may creep
+_STILL = 0.5  # s, before and after a frame in which no foot leaves the ground, of standing
 
 
 def floor_plane(points: np.ndarray, speed: np.ndarray) -> np.ndarray:
@@ -102,6 +105,21 @@ def hold(standing: np.ndarray, fps: float) -> np.ndarray:
             edge = np.clip(np.minimum(rise, fall), 0, 1)
             firmness[start:end, part] = 0.5 - 0.5 * np.cos(np.pi * edge)
     return firmness
+
+
+def stillness(standing: np.ndarray, fps: float) -> np.ndarray:
+    """Return how much (T,), 0 to 1, a body stands on the spot, with no step before or to come.
+
+    Args:
+        standing: (T, 4) bool, left heel, left toes, right heel, right toes.
+        fps: frames a second.
+    """
+    lifted = ~(standing[:, :2].any(axis=1) & standing[:, 2:].any(axis=1))
+    frames = round(_STILL * fps)
+    # The mean over as long sets in and fades while no foot is off the ground yet.
+    half = frames // 2
+    still = np.pad(standing_phases(lifted, frames).astype(float), half, mode="edge")
+    return np.convolve(still, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")
 
 
 def anchors(points: np.ndarray, weight: np.ndarray, fps: float) -> np.ndarray:

@@ -38,6 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retarget import contact
 from retarget.balance import Balance
 from retarget.detour import Detour, deviation
 from retarget.gauss_newton import GaussNewton
@@ -79,6 +80,7 @@ class _Asked:
         lengths: frames of each clip.
         curvature: (n,) of what tracking costs.
         fps: frames a second.
+        still: (T,) how much the body stands on the spot, 0 to 1; None without contact.
     """
 
     targets: Targets
@@ -86,6 +88,7 @@ class _Asked:
     lengths: Sequence[int]
     curvature: Tensor
     fps: float
+    still: np.ndarray | None = None
 
     def at(self, index: Tensor) -> tuple[Targets, np.ndarray | None]:
         """The targets and firmness of some frames."""
@@ -127,14 +130,16 @@ class Solver:
         position = torch.cat([p for p, _ in clips]).to(self.device, torch.float64)
         rotation = torch.cat([r for _, r in clips]).to(self.device, torch.float64)
         targets = Targets(position, rotation)
-        standing = firmness = None
+        standing = firmness = still = None
         held = options.contact and self.equations.feet is not None
         if held:
             standing, firmness = self.stance.find(targets, lengths, fps)
+            parts = clip_parts(lengths)
+            still = np.concatenate([contact.stillness(standing[part], fps) for part in parts])
         joints, root, curvature, start = self._start(targets, lengths, fps)
         if held:
             self.stance.level_floor(joints, root, targets, start, standing)
-        asked = _Asked(targets, firmness, lengths, curvature, fps)
+        asked = _Asked(targets, firmness, lengths, curvature, fps, still)
         level = start
         steps = {self._middle(fps): options.middle_steps, 1: options.last_steps}
         for stride in sorted(steps, reverse=True):
@@ -196,8 +201,9 @@ class Solver:
         qpos = self.equations.coordinates.qpos(angles.to(self.dtype), pose.to(self.dtype)).double()
         qpos[:, :7] = pose  # far from the origin single precision would shake it
         points = self.stance.foot_points(angles, pose)
+        margins = (self.options.balance_margin, self.options.standing_margin)
         by = self._balance.find(
-            qpos.cpu().numpy(), points, asked.lengths, asked.fps, self.options.balance_margin
+            qpos.cpu().numpy(), points, asked.lengths, asked.fps, asked.still, margins
         )
         targets = Targets(self._balance.moved(asked.targets.position, by), asked.targets.rotation)
         asked = replace(asked, targets=targets)

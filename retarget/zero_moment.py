@@ -46,8 +46,11 @@ class Areas:
     there: np.ndarray
 
     @classmethod
-    def of(cls, points: np.ndarray, down: np.ndarray, margin: float) -> Areas:
-        """Enclose points (T, P, 2) where they are `down` (T, P), less a margin (m) all around."""
+    def of(cls, points: np.ndarray, down: np.ndarray, margin: float | np.ndarray) -> Areas:
+        """Enclose points (T, P, 2) where they are `down` (T, P), less a margin (m) all around.
+
+        The margin may be another in every frame, (T,).
+        """
         angle = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
         normals = np.stack((np.cos(angle), np.sin(angle)), axis=1)
         there = down.any(axis=1)
@@ -58,7 +61,7 @@ class Areas:
         reach[~there] = 0.0
         # Narrow areas, such as a heel, keep half of their width.
         width = reach + np.roll(reach, _DIRECTIONS // 2, axis=1)
-        return cls(normals, reach - np.minimum(margin, _WIDEST * width), there)
+        return cls(normals, reach - np.minimum(np.reshape(margin, (-1, 1)), _WIDEST * width), there)
 
     def way_back(self, points: np.ndarray) -> np.ndarray:
         """From points (T, 2) to the nearest of the areas, (T, 2): zero within and without one."""
@@ -94,7 +97,7 @@ def pressure(
     soles: np.ndarray,
     near: np.ndarray,
     weight: float,
-    margin: float = 0.0,
+    margin: float | np.ndarray = 0.0,
 ) -> tuple[np.ndarray, Areas]:
     """Return where a motion presses on the ground (T, 2), and the areas in which it can.
 

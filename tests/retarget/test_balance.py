@@ -202,6 +202,36 @@ def test_who_leans_too_far_is_set_back_over_his_feet() -> None:
     assert torch.equal(standing.target_position, tipping.target_position)
 
 
+def test_who_stands_rests_further_within_his_soles_than_who_steps() -> None:
+    embodiment = body("fullbody")
+    qpos = np.tile(embodiment.model.qpos0, (80, 1))
+    record = replay(embodiment, qpos, np.zeros((80, 88)), np.zeros((80, 88)), tendons=False)
+    weight = 9.81 * embodiment.model.body_mass.sum()
+    nowhere = np.zeros((80, 1, 3))
+    pressed, _ = pressure(record.wrench, qpos[:, :3], nowhere, np.ones((80, 1), bool), weight)
+    # Soles of 20 by 30 cm, the weight a centimetre and a half within their long edge.
+    corners = np.array([[-0.015, -0.1], [0.285, -0.1], [0.285, 0.1], [-0.015, 0.1]])
+    soles = np.zeros((80, 4, 3))
+    soles[..., :2] = pressed[:, None] + corners
+    balance = Balance(embodiment)
+
+    def moved(still: float, points: np.ndarray = soles) -> np.ndarray:
+        by = balance.find(qpos, points, [80], 100.0, np.full(80, still), (0.01, 0.05))
+        return balance.mass_share * by
+
+    np.testing.assert_allclose(moved(0.0), 0.0, atol=1e-6)
+    # All but what ease keeps back; halfway between a step and standing it is 3 cm.
+    for still, asked in ((1.0, 0.035), (0.5, 0.015)):
+        np.testing.assert_allclose(moved(still)[:, 0], asked, rtol=0.05)
+        np.testing.assert_allclose(moved(still)[:, 1], 0.0, atol=1e-3)
+    # The far edge a centimetre up: it will bear in a step, and does not in standing.
+    raised = soles.copy()
+    raised[:, 1:3, 2] = 0.01
+    raised[:, [0, 3], 0] -= 0.05
+    np.testing.assert_allclose(moved(0.0, raised), 0.0, atol=1e-6)
+    assert (moved(1.0, raised)[:, 0] < -0.03).all()
+
+
 def test_a_captured_walk_needs_less_of_a_hand_that_holds_it(shared: Path) -> None:
     plain, balanced = (walk_quality(shared, balance=balance) for balance in (False, True))
     assert balanced.residual_force_mean_pct_bw < 0.65 * plain.residual_force_mean_pct_bw

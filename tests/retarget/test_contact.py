@@ -34,6 +34,16 @@ def test_hold_ramps_inside_a_contact_but_not_at_the_clips_ends():
     assert 0 < firm[20] < firm[21] < firm[22] < 1
 
 
+def test_a_body_stands_where_it_has_not_stepped_and_will_not_for_half_a_second():
+    standing = np.ones((400, 4), dtype=bool)
+    standing[100:110, :2] = False  # a step of the left foot
+    standing[280:300, 2] = False  # a heel is no foot
+    still = contact.stillness(standing, 100.0)
+    assert (still[:25] == 1).all() and (still[185:] == 1).all()
+    np.testing.assert_allclose(still[75:135], 0.0, atol=1e-12)
+    assert (np.diff(still[24:76]) < 0).all() and (np.diff(still[134:186]) > 0).all()
+
+
 def test_anchor_of_a_short_contact_is_its_mean_and_of_a_long_one_drifts():
     rng = np.random.default_rng(0)
     points = rng.normal(0, 0.01, (400, 2, 2))
