@@ -14,12 +14,14 @@ from retarget.quality_dynamics import GROUND_GAP
 from retarget.quality_replay import replay
 from retarget.reference import differentiate
 from retarget.tracks import track_frames
-from retarget.zero_moment import displacement, pressure
+from retarget.zero_moment import WIDEST, displacement, pressure
 from sim.embodiment import Embodiment
 from sim.leg import Leg
 
 _FEWEST = 3  # frames, below which there is no acceleration
-_BEARING = 0.005  # m: points of the feet below this height bear a body that stands
+# Where a body stands: height (m) below which points of the feet bear it, and the share of the width
+# of what bears it that a margin may take on each side.
+_STANDING_GAP, _STANDING_WIDEST = 0.005, 0.3
 
 
 class Balance:
@@ -84,11 +86,7 @@ class Balance:
         found = np.zeros((len(qpos), 2))
         for part in clip_parts(lengths):
             if part.stop - part.start >= _FEWEST:
-                margin = margins[0] + still[part] * (margins[1] - margins[0])
-                # What hangs low in a step is coming down and will bear; in standing it does not.
-                gap = GROUND_GAP + still[part] * (_BEARING - GROUND_GAP)
-                near = points[part, :, 2] < gap[:, None]
-                found[part] = self._find(qpos[part], points[part], fps, near, margin)
+                found[part] = self._find(qpos[part], points[part], fps, still[part], margins)
         return found
 
     def _find(
@@ -96,13 +94,18 @@ class Balance:
         qpos: np.ndarray,
         points: np.ndarray,
         fps: float,
-        near: np.ndarray,
-        margin: np.ndarray,
+        still: np.ndarray,
+        margins: tuple[float, float],
     ) -> np.ndarray:
         qvel = differentiate(self._body.model, qpos, fps)
         qacc = np.gradient(qvel, 1.0 / fps, axis=0)
         record = replay(self._body, qpos, qvel, qacc, tendons=False)
-        pressed, areas = pressure(record.wrench, qpos[:, :3], points, near, self._weight, margin)
+        # What hangs low in a step is coming down and will bear; in standing it does not.
+        pairs = (GROUND_GAP, _STANDING_GAP), margins, (WIDEST, _STANDING_WIDEST)
+        gap, margin, widest = ((1 - still) * step + still * stand for step, stand in pairs)
+        near = points[..., 2] < gap[:, None]
+        place = (qpos[:, :3], points, near, self._weight)
+        pressed, areas = pressure(record.wrench, *place, margin, widest)
         height = float(record.com[:, 2].mean())
         return displacement(pressed, areas, height, fps, self.mass_share)
 

@@ -78,6 +78,7 @@ class Retargeter:
         options = SolveOptions(
             smoothing_hz=config.smoothing_hz,
             balance=config.balance,
+            standing_margin=config.standing_margin,
             avoid_self_collision=config.avoid_self_collision,
         )
         self.solver = Solver(self.embodiment, options, device=config.device)

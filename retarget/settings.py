@@ -44,6 +44,9 @@ class RetargetConfig:
     fps: float = opt(100.0, "frames a second of the result; training needs the control rate, 100")
     smoothing_hz: float = opt(8.0, "frequency at which motion is halved (Hz)")
     balance: bool = opt(True, "lean the body so that its weight rests on its feet")
+    standing_margin: float = opt(
+        0.08, "how far within its soles the weight of a body that does not step should rest (m)"
+    )
     avoid_self_collision: bool = opt(True, "keep parts of the body out of each other")
     activations: bool = opt(True, "store the muscle activations that explain each frame")
     allow_pickle: bool = opt(False, "read .pkl body models; unpickling runs code from the file")
@@ -59,6 +62,7 @@ RANGES = {
     "phantom_inertia": (0.001, 1.0),
     "fps": (20.0, 1000.0),
     "smoothing_hz": (0.5, 100.0),
+    "standing_margin": (0.0, 1.0),
     "workers": (0, 1024),
     "batch_frames": (1, 10_000_000),
 }

@@ -49,7 +49,7 @@ class SolveOptions:
     middle_steps: int = 6
     last_steps: int = 1
     balance_margin: float = 0.01
-    standing_margin: float = 0.06
+    standing_margin: float = 0.08
     balance_rounds: int = 2
     balance_steps: tuple[int, int] = (4, 1)
     detour_hz: float = 4.0

@@ -26,7 +26,7 @@ import numpy as np
 
 _GRAVITY = 9.81
 _DIRECTIONS = 64  # of the half-planes that an area is the intersection of
-_WIDEST = 0.25  # share of an area's width that a margin may take on each side
+WIDEST = 0.25  # share of an area's width that a margin may take on each side
 _UNLOADED = 0.1  # of body weight: below that the ground gives nothing to speak of
 _ITERATIONS = 100
 
@@ -46,10 +46,20 @@ class Areas:
     there: np.ndarray
 
     @classmethod
-    def of(cls, points: np.ndarray, down: np.ndarray, margin: float | np.ndarray) -> Areas:
-        """Enclose points (T, P, 2) where they are `down` (T, P), less a margin (m) all around.
+    def of(
+        cls,
+        points: np.ndarray,
+        down: np.ndarray,
+        margin: float | np.ndarray,
+        widest: float | np.ndarray = WIDEST,
+    ) -> Areas:
+        """Enclose points on the floor, less a margin all around.
 
-        The margin may be another in every frame, (T,).
+        Args:
+            points: (T, P, 2).
+            down: (T, P) bool, which of them count.
+            margin: (m), one or (T,).
+            widest: share of an area's width that it may take on each side, one or (T,).
         """
         angle = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
         normals = np.stack((np.cos(angle), np.sin(angle)), axis=1)
@@ -59,9 +69,10 @@ class Areas:
             along = points[:, point] @ normals.T
             np.maximum(reach, along, out=reach, where=down[:, point, None])
         reach[~there] = 0.0
-        # Narrow areas, such as a heel, keep half of their width.
+        # Narrow areas, such as a heel, keep what the margin may not take of their width.
         width = reach + np.roll(reach, _DIRECTIONS // 2, axis=1)
-        return cls(normals, reach - np.minimum(np.reshape(margin, (-1, 1)), _WIDEST * width), there)
+        margin, widest = np.reshape(margin, (-1, 1)), np.reshape(widest, (-1, 1))
+        return cls(normals, reach - np.minimum(margin, widest * width), there)
 
     def way_back(self, points: np.ndarray) -> np.ndarray:
         """From points (T, 2) to the nearest of the areas, (T, 2): zero within and without one."""
@@ -98,6 +109,7 @@ def pressure(
     near: np.ndarray,
     weight: float,
     margin: float | np.ndarray = 0.0,
+    widest: float | np.ndarray = WIDEST,
 ) -> tuple[np.ndarray, Areas]:
     """Return where a motion presses on the ground (T, 2), and the areas in which it can.
 
@@ -105,10 +117,10 @@ def pressure(
         wrench, root, weight: as of :func:`zero_moment_points`.
         soles: (T, P, 3) lowest points of the feet (m, world).
         near: (T, P) bool, which of them may carry weight.
-        margin: see :meth:`Areas.of`.
+        margin, widest: see :meth:`Areas.of`.
     """
     points, unloaded = zero_moment_points(wrench, root, weight)
-    return points, Areas.of(soles[..., :2], near & ~unloaded[:, None], margin)
+    return points, Areas.of(soles[..., :2], near & ~unloaded[:, None], margin, widest)
 
 
 def displacement(
