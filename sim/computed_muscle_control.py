@@ -57,7 +57,7 @@ class Gains:
     swing_weight: float = 5.5  # of the leg that is off the ground
     inertia: float = 0.057
     effort: float = 1500.0
-    near: float = 0.03
+    near: float = 0.02
 
 
 WALKING = Gains()
