@@ -104,8 +104,9 @@ class Balance:
         pairs = (GROUND_GAP, _STANDING_GAP), margins, (WIDEST, _STANDING_WIDEST)
         gap, margin, widest = ((1 - still) * step + still * stand for step, stand in pairs)
         near = points[..., 2] < gap[:, None]
-        place = (qpos[:, :3], points, near, self._weight)
-        pressed, areas = pressure(record.wrench, *place, margin, widest)
+        pressed, areas = pressure(
+            record.wrench, qpos[:, :3], points, near, self._weight, margin, widest
+        )
         height = float(record.com[:, 2].mean())
         return displacement(pressed, areas, height, fps, self.mass_share)
 

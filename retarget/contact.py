@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.gait_phases import standing_phases
+from sim.gait_phases import STILL, standing_phases
 
 _HEIGHT = (0.030, 0.045)  # m: begins below the first, ends above the second
 _SPEED = (0.35, 0.60)  # m/s, likewise
@@ -23,7 +23,6 @@ _SHORTEST = 0.06  # s: shorter contacts and shorter gaps are noise
 _RAMP = 0.05  # s: over which the hold sets in and lets go
 _BIN = 0.1  # s: width of the means between which an anchor is linear
 _SETTLE = 0.4  # s: time constant with which a long-standing part may creep
-_STILL = 0.5  # s, before and after a frame in which no foot leaves the ground, of standing
 
 
 def floor_plane(points: np.ndarray, speed: np.ndarray) -> np.ndarray:
@@ -115,7 +114,7 @@ def stillness(standing: np.ndarray, fps: float) -> np.ndarray:
         fps: frames a second.
     """
     lifted = ~(standing[:, :2].any(axis=1) & standing[:, 2:].any(axis=1))
-    frames = round(_STILL * fps)
+    frames = round(STILL * fps)
     # The mean over as long sets in and fades while no foot is off the ground yet.
     half = frames // 2
     still = np.pad(standing_phases(lifted, frames).astype(float), half, mode="edge")

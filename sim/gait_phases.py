@@ -9,6 +9,8 @@ from sim.embodiment import Embodiment
 
 _CLEAR = 0.004  # m, from which a foot is off the ground
 _FAST = 0.8  # m/s, with which no foot moves that bears weight
+#: Time (s) before and after a frame in which no foot is off the ground where a body stands.
+STILL = 0.5
 
 
 def swing_phases(

@@ -19,11 +19,10 @@ import numpy as np
 
 from sim.computed_muscle_control import Target
 from sim.embodiment import Embodiment
-from sim.gait_phases import correction_share, landings, runs, standing_phases, swing_phases
+from sim.gait_phases import STILL, correction_share, landings, runs, standing_phases, swing_phases
 from sim.leg import Leg
 
 _SHORT = 0.12  # s, of a phase off the ground that is not a step
-_STILL = 0.5  # s, before and after a frame in which no foot is off the ground, of standing
 _BLEND = 0.15  # s, over which a step's correction sets in
 _SHARES = 0.5, 1.0, 0.5  # of the lift: hip, knee, ankle
 
@@ -98,7 +97,7 @@ class GaitTargets:
         self._original = qpos
         self.swing = swing_phases(embodiment, qpos, fps, round(_SHORT * fps))
         moving = np.stack(list(self.swing.values())).any(0)
-        self.standing = standing_phases(moving, round(_STILL * fps))
+        self.standing = standing_phases(moving, round(STILL * fps))
         self._act = np.where(self.standing[:, None], act, share * act)
         self._legs = {foot: Leg.of(embodiment, foot) for foot in self.swing}
         self._qpos = _lifted(embodiment, self._legs, qpos, self.swing, self._stepping.lift)
