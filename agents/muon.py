@@ -19,7 +19,7 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
 
     Newton-Schulz iteration ``X <- a X + (b X X^T + c (X X^T)^2) X``: only matrix products, no SVD.
     It runs in bfloat16 on CUDA, where it tolerates the rounding and tensor cores make it cheap,
-    and in float32 elsewhere: CPUs gain nothing from bfloat16, and most lack instructions for it.
+    and in float32 elsewhere, since most CPUs lack instructions for it.
     """
     a, b, c = _QUINTIC
     wide = matrices.shape[-2] <= matrices.shape[-1]

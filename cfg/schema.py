@@ -289,6 +289,11 @@ class PretrainingConfig:
     mirror: bool = opt(False, "learn from the mirror image of every state as well")
     updates: int = opt(100, "updates of the policy in each round")
     batch: int = opt(512, "states of an update")
+    precision: str = opt(
+        "auto",
+        "of the network in updates: float32, bfloat16 (parameters stay float32), or auto: bfloat16 "
+        "where the processor has instructions for it",
+    )
     lr: float = opt(1e-3, "learning rate")
     lr_floor: float = opt(1.0, "share of it that is left in the last round")
 
@@ -413,6 +418,7 @@ class Config:
 CHOICES: dict[str, tuple[str, ...]] = {
     "embodiment": ("fullbody", "bimanual"),
     "pretraining.teacher": ("statics", "muscle_control"),
+    "pretraining.precision": ("auto", "float32", "bfloat16"),
     "sim.backend": ("auto", "warp", "mujoco"),
     "action.mapping": ("sigmoid", "linear", "musclemimic"),
     "reset.start": ("random", "first", "failures"),

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from agents import ActorCritic, linear_schedule
 from agents.metrics import Metrics
+from agents.precision import autocast
 from cfg.errors import UserError
 from cfg.schema import PretrainingConfig
 from mm_torch.action import INVERSES, MeanExcitation
@@ -131,7 +133,8 @@ class Lesson:
             before, start = self._snapshot(), time.perf_counter()
             metrics, self._teaching = Metrics(self._env.device), 0.0
             try:
-                complete = self._visit(stop, metrics)
+                with _one_thread():
+                    complete = self._visit(stop, metrics)
                 wait(self._env.device)
                 middle = time.perf_counter()
                 complete = complete and self._learn(stop)
@@ -246,7 +249,9 @@ class Lesson:
             if stop():
                 return False
             obs, label = self._asked.sample(config.batch, self._generator)
-            loss = (self._act.excitation(obs) - label).square().mean()
+            with autocast(config.precision, obs.device):
+                excitation = self._act.excitation(obs)
+            loss = (excitation - label).square().mean()
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
@@ -269,3 +274,14 @@ class Lesson:
         self._generator.set_state(before["generator"])
         self._asked.count = before["asked"]
         self._obs = self._observe()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch works in one thread: others, waiting for more, would keep cores from the simulation."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -249,6 +249,69 @@ def test_a_lesson_ends_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     task.simulator.close()
 
 
+def test_updates_in_bfloat16_teach_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is rounded is the way to an update; the policy itself stays float32, and acts in it."""
+    errors, learnt = {}, {}
+    for precision in ("float32", "bfloat16"):
+        settings = (*LESSON, f"pretraining.precision={precision}")
+        config, task = small_config("bimanual", *settings), small_task("bimanual", *settings)
+        agent, env = make_agent(config, task), make_env(config, task)
+        lesson = Lesson(agent.policy, env, config.pretraining, "sigmoid", 0)
+        acted, excitation = set(), lesson._act.excitation
+
+        def watched(obs: torch.Tensor, told: set = acted, act: object = excitation) -> torch.Tensor:
+            if not torch.is_grad_enabled():
+                told.add(torch.is_autocast_enabled("cpu"))
+            return act(obs)
+
+        monkeypatch.setattr(lesson._act, "excitation", watched)
+        assert lesson.give()
+        assert acted == {False}
+        errors[precision] = lesson.error
+        learnt[precision] = torch.cat(
+            [p.detach().flatten() for p in agent.policy.actor.parameters()]
+        )
+        task.simulator.close()
+    full, half = learnt.values()
+    assert full.dtype == half.dtype == torch.float32
+    assert 1e-4 < float((half - full).norm() / full.norm()) < 0.1
+    assert errors["bfloat16"] == pytest.approx(errors["float32"], rel=0.05)
+
+
+def test_torch_has_one_thread_while_bodies_are_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its own number of them for the updates, also after an error on the way."""
+    config, task = small_config("bimanual", *LESSON), small_task("bimanual", *LESSON)
+    agent, env = make_agent(config, task), make_env(config, task)
+    lesson = Lesson(agent.policy, env, config.pretraining, "sigmoid", 0)
+    acting, learning, step, learn = [], [], env.step, lesson._learn
+
+    def watched_step(action: torch.Tensor) -> object:
+        acting.append(torch.get_num_threads())
+        return step(action)
+
+    def watched_learn(stop: object) -> bool:
+        learning.append(torch.get_num_threads())
+        return learn(stop)
+
+    def broken(action: torch.Tensor) -> None:
+        raise UserError("no simulation")
+
+    monkeypatch.setattr(env, "step", watched_step)
+    monkeypatch.setattr(lesson, "_learn", watched_learn)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert lesson.give()
+        assert acting == [1] * 20 and learning == [3] * 2
+        monkeypatch.setattr(env, "step", broken)
+        with pytest.raises(UserError, match="no simulation"):
+            Lesson(agent.policy, env, config.pretraining, "sigmoid", 0).give()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+        task.simulator.close()
+
+
 def test_a_run_with_a_lesson_resumes_exactly(tmp_path: Path) -> None:
     config = small_config("bimanual", *SMALL, *LESSON)
     straight = Trainer(config, tmp_path / "straight")
