@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from agents.normalizer import ReturnScaler
 from agents.optimizers import PolicyOptimizer
 from agents.policy import ActorCritic
 from agents.ppo_config import PPOConfig
+from agents.precision import autocast
 from agents.rollout import Batch, Rollout, iterate_minibatches
 from agents.schedule import SCHEDULES, adapted
 from agents.vec_env import StepResult, VecEnv
@@ -288,9 +290,8 @@ class PPO:
         self._rollout.clear()
         return self._rollout
 
-    def _autocast(self) -> torch.autocast:
-        enabled = self.config.mixed_precision
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+    def _autocast(self) -> AbstractContextManager:
+        return autocast("bfloat16" if self.config.mixed_precision else "float32", self.device)
 
 
 def copies(module: nn.Module) -> dict[str, Tensor]:

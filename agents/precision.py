@@ -8,10 +8,10 @@ import torch
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device has instructions for bfloat16; without, it is slower than float32."""
+    """Return whether a device is known to have instructions of its own for bfloat16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # PyTorch cannot say before 2.13.
+    # Older versions of PyTorch cannot say what a CPU has.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return device.type == "cpu" and bool(capabilities.get("avx512_bf16", False))
 
