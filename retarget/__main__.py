@@ -21,9 +21,11 @@ from cfg.help import describe
 USAGE = """
 usage: python -m retarget motions=DIR body_model=DIR embodiment=NAME out=DIR [key=value]
        python -m retarget show CLIP video=FILE.mp4 [key=value]
+       python -m retarget vary motions=DIR out=DIR [key=value]
 
 Retargets SMPL-format motion capture (AMASS layout) to reference motions of a body, and reports how
-good they are. `show` draws a result beside its source; `python -m retarget show --help` says more.
+good they are. `show` draws a result beside its source, `vary` writes variants of a set's clips;
+`python -m retarget show --help` and `vary --help` say more.
 Motions in other formats: python -m retarget.importers --help
 
 Settings (key=default  meaning):
@@ -38,6 +40,10 @@ def main(arguments: Sequence[str]) -> int:
             from retarget.show import main as show
 
             return show(arguments[1:])
+        if arguments[:1] == ["vary"]:
+            from retarget.vary import main as vary
+
+            return vary(arguments[1:])
         return _retarget(arguments)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

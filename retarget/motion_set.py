@@ -37,17 +37,19 @@ def write_motion_set(folder: str | Path, motions: Sequence[Motion]) -> Path:
     return write_index(
         folder,
         motions[0].embodiment,
-        [
-            {
-                "name": motion.name,
-                "file": f"{motion.name}.npz",
-                "frames": len(motion),
-                "fps": motion.fps,
-                "source": motion.source,
-            }
-            for motion in motions
-        ],
+        [index_record(motion) for motion in motions],
     )
+
+
+def index_record(motion: Motion) -> dict[str, Any]:
+    """Return what an index says of a clip that lies beside it, in NAME.npz."""
+    return {
+        "name": motion.name,
+        "file": f"{motion.name}.npz",
+        "frames": len(motion),
+        "fps": motion.fps,
+        "source": motion.source,
+    }
 
 
 def write_index(folder: Path, embodiment: str, clips: Sequence[dict[str, Any]]) -> Path:

@@ -118,10 +118,14 @@ def load_source(motion: Motion, body: Embodiment, path: Path, config: DictConfig
         raise UserError(f"{path}: does not say what it was made from: show it with mm_torch.play")
     try:
         record = json.loads(motion.provenance)
-        clip, model = str(record["source"]), str(record["body_model"])
-    except (ValueError, KeyError, TypeError) as error:
+        varied = record.get("variant_of")
+        if not varied:
+            clip, model = str(record["source"]), str(record["body_model"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{path}: damaged provenance ({reason}): retarget it again") from error
+    if varied:
+        raise UserError(f"{path}: is a variant of {varied}: show that, or this with mm_torch.play")
     for key, place in (("motions", clip), ("body_model", model)):
         if config[key] is not None and not Path(config[key]).exists():
             raise UserError(f"{key}={config[key]}: does not exist")

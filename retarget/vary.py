@@ -1,0 +1,191 @@
+"""`python -m retarget vary`: a motion set with variants of its clips beside them.
+
+Every clip's files are written when they are made, and say in their provenance how: the same command
+again makes only what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cfg import UserError, load_settings
+from cfg.help import describe
+from cfg.schema import opt
+from retarget.activations import with_activations
+from retarget.motion import Motion, MotionError
+from retarget.motion_set import index_record, load_motion_set, read_index, write_index
+from retarget.variants import variants
+from sim.embodiment import Embodiment, load_embodiment
+
+USAGE = """
+usage: python -m retarget vary motions=DIR out=DIR [key=value]
+
+Writes a motion set of the clips of another one and of variants of them, played faster or slower by
+a body that holds itself otherwise, for policies that are to do motions that they were not taught.
+A run that was stopped goes on with the same command.
+
+Settings (key=default  meaning):
+"""
+
+
+@dataclass
+class VaryConfig:
+    motions: str | None = opt(None, "folder of a motion set, or one of its files")
+    out: str | None = opt(None, "folder of the motion set to write")
+    only: str = opt("*", "glob of the names of clips to vary; the others come along as they are")
+    copies: int = opt(4, "variants of each clip")
+    speed: float = opt(0.2, "largest change of speed, as a part of it; clips with a flight keep it")
+    sway: float = opt(0.1, "what joints that carry no foot are turned by (rad, standard deviation)")
+    fingers: bool = opt(False, "whether the body has joints in its fingers")
+    phantom_inertia: float = opt(0.01, "of the body, as in training: for activations")
+    activations: bool = opt(True, "store the muscle activations that explain each frame")
+    seed: int = opt(0, "of the draws")
+    workers: int = opt(0, "processes; 0 = one a core")
+
+
+_RANGES = {
+    "copies": (1, 1000),
+    "speed": (0.0, 0.5),
+    "sway": (0.0, 1.0),
+    "phantom_inertia": (0.001, 1.0),
+    "seed": (0, 2**31),
+    "workers": (0, 1024),
+}
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What the variants of a clip depend on, beside the clip."""
+
+    copies: int
+    speed: float
+    sway: float
+    seed: int
+    activations: bool
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the set and return the exit status.
+
+    Raises:
+        UserError: settings, or a motion set, that cannot be used.
+    """
+    if not arguments or {"-h", "--help", "help"} & set(arguments):
+        print(USAGE.strip() + "\n" + "\n".join(describe(VaryConfig)))
+        return 0
+    config = load_settings(VaryConfig, arguments, ranges=_RANGES)
+    for key in ("motions", "out"):
+        if config[key] is None:
+            raise UserError(f"{key}= is missing: --help says what it is")
+    source, out = Path(config.motions), Path(config.out)
+    if (source.parent if source.is_file() else source).resolve() == out.resolve():
+        raise UserError(f"out={out}: is where the clips of motions={source} are: give another")
+    name = Motion.load(source).embodiment if source.is_file() else read_index(source)[0]
+    body = load_embodiment(name, config.fingers, config.phantom_inertia)
+    motions = load_motion_set(source, body)
+    chosen = [motion for motion in motions if fnmatchcase(motion.name, config.only)]
+    if not chosen:
+        raise UserError(f"only={config.only}: matches no clip of {source}")
+    try:
+        made = {}
+        for done, (clip, records) in enumerate(_vary(config, body, chosen, out), start=1):
+            made[clip] = records
+            print(f"{done}/{len(chosen)} clips: {clip}", flush=True)
+        for motion in motions:
+            motion.save(out / f"{motion.name}.npz")
+        records = [r for m in motions for r in (index_record(m), *made.get(m.name, ()))]
+        write_index(out, body.name, records)
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"workers={config.workers}: a process died, probably out of memory: give fewer (what "
+            f"is finished is kept)"
+        ) from error
+    except OSError as error:
+        raise UserError(f"out={out}: cannot be written ({error.strerror or error})") from error
+    frames = sum(record["frames"] for record in records)
+    varied = f"{config.copies} variants of {len(chosen)}"
+    print(f"{out}: {len(motions)} clips, {varied} ({frames:,} frames)")
+    return 0
+
+
+def _vary(
+    config: VaryConfig, body: Embodiment, motions: Sequence[Motion], out: Path
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Write the variants of every clip; yield its name and what the index should say of them."""
+    recipe = _Recipe(config.copies, config.speed, config.sway, config.seed, config.activations)
+    workers = min(config.workers or len(os.sched_getaffinity(0)), len(motions))
+    if workers == 1:
+        for motion in motions:
+            yield motion.name, _write(body, motion, recipe, out)
+        return
+    context = multiprocessing.get_context("spawn")
+    start = (config.fingers, config.phantom_inertia, body.name)
+    with ProcessPoolExecutor(workers, context, _start, start) as pool:
+        # The longest first, so that none is left over for one process at the end.
+        todo = {
+            pool.submit(_in_process, motion, recipe, out): motion.name
+            for motion in sorted(motions, key=len, reverse=True)
+        }
+        for future in as_completed(todo):
+            yield todo[future], future.result()
+
+
+_body: Embodiment | None = None
+
+
+def _start(fingers: bool, phantom_inertia: float, name: str) -> None:
+    global _body
+    torch.set_num_threads(1)
+    _body = load_embodiment(name, fingers, phantom_inertia)
+
+
+def _in_process(motion: Motion, recipe: _Recipe, out: Path) -> list[dict[str, Any]]:
+    assert _body is not None
+    return _write(_body, motion, recipe, out)
+
+
+def _write(body: Embodiment, motion: Motion, recipe: _Recipe, out: Path) -> list[dict[str, Any]]:
+    """Write the variants of a clip, if they are not there; return their records."""
+    provenance = json.dumps({"variant_of": motion.name, "of_it": _mark(motion), **asdict(recipe)})
+    there = _there(body, motion, recipe, out, provenance)
+    if there is not None:
+        return there
+    records = []
+    for clip in variants(body, motion, recipe.copies, recipe.speed, recipe.sway, recipe.seed):
+        explained = with_activations(clip, body) if recipe.activations else clip
+        replace(explained, provenance=provenance).save(out / f"{clip.name}.npz")
+        records.append(index_record(explained))
+    return records
+
+
+def _there(
+    body: Embodiment, motion: Motion, recipe: _Recipe, out: Path, provenance: str
+) -> list[dict[str, Any]] | None:
+    """The records of a clip's variants if all of them were made before, just so."""
+    records = []
+    for number in range(1, recipe.copies + 1):
+        try:
+            clip = Motion.load(out / f"{motion.name}_v{number}.npz", body)
+        except MotionError:
+            return None
+        if clip.provenance != provenance or clip.model != body.fingerprint:
+            return None
+        records.append(index_record(clip))
+    return records
+
+
+def _mark(motion: Motion) -> str:
+    """What changes with a clip's postures."""
+    return hashlib.sha256(motion.qpos.tobytes()).hexdigest()[:12]
