@@ -127,6 +127,7 @@ def _vary(
     recipe = _Recipe(config.copies, config.speed, config.sway, config.seed, config.activations)
     workers = min(config.workers or len(os.sched_getaffinity(0)), len(motions))
     if workers == 1:
+        torch.set_num_threads(1)  # many small matrices: on a busy machine more wait for each other
         for motion in motions:
             yield motion.name, _write(body, motion, recipe, out)
         return
