@@ -1,8 +1,8 @@
 """Variants of motions: the same movements at other speeds, by a body that holds itself otherwise.
 
-A policy that was taught a few clips knows those clips: what net moments a muscle-driven body needs
-it predicts much better on them than on others. Variants are cheap others. Of each clip they keep
-where the feet go, so that what stood still stands still:
+A policy that was taught a few clips predicts how to excite muscles much better on them than on
+others. Variants are cheap others. Of each clip they keep where the feet go, so that what stood
+still stands still:
 
 - speed: the clip is played faster or slower. One in which the whole body is off the ground for a
   moment keeps its speed, because it falls at one only.
