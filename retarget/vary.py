@@ -98,6 +98,13 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [motion for motion in motions if fnmatchcase(motion.name, config.only)]
     if not chosen:
         raise UserError(f"only={config.only}: matches no clip of {source}")
+    new = {f"{motion.name}_v{k}" for motion in chosen for k in range(1, config.copies + 1)}
+    taken = sorted(new & {motion.name for motion in motions})
+    if taken:
+        raise UserError(
+            f"{source}: has a clip {taken[0]} already, as a variant would be called: vary the set "
+            f"that it was made from"
+        )
     try:
         made = {}
         for done, (clip, records) in enumerate(_vary(config, body, chosen, out), start=1):

@@ -174,6 +174,15 @@ def test_the_command_makes_only_what_is_missing(
     assert run("sway=0.2") == ["reach"]
 
 
+def test_a_set_that_has_variants_is_not_overwritten_by_others(
+    reach: Motion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_motion_set(tmp_path / "set", [reach, replace(reach, name="reach_v1")])
+    assert main(["vary", f"motions={tmp_path}/set", f"out={tmp_path}/more"]) == 2
+    assert "has a clip reach_v1 already" in capsys.readouterr().err
+    assert not (tmp_path / "more").exists()
+
+
 def test_a_variant_is_not_shown_beside_a_source_of_other_speed(
     bimanual: Embodiment, reach: Motion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
