@@ -32,7 +32,8 @@ class GaussNewton:
         """Args: of one body; ``collision`` counts in steps with a detour."""
         self.equations, self._collision = equations, collision
         self.dtype = equations.dtype
-        self._pull, self._iterations = options.neutral, options.solver_iterations
+        self._pull, self._posture = options.neutral, options.posture
+        self._iterations = options.solver_iterations
         coordinates = equations.coordinates
         self._lower, self._upper = coordinates.lower.clone(), coordinates.upper
         for column, name in enumerate(embodiment.independent_joints):
@@ -42,6 +43,15 @@ class GaussNewton:
         self.neutral = torch.as_tensor(neutral, dtype=torch.float64, device=equations.device).clamp(
             self._lower.double(), self._upper.double()
         )
+
+    def wanted(self, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The joints that postures are pulled to (rad), and how firmly (per rad²), (1 or T, m)."""
+        neutral, trace = self.neutral[None], torch.full_like(self.neutral, self._pull)[None]
+        if targets.posture is None:
+            return neutral, trace
+        known = targets.posture.isfinite()
+        inside = targets.posture.clamp(self._lower.double(), self._upper.double())
+        return torch.where(known, inside, neutral), torch.where(known, self._posture, trace)
 
     def step(
         self,
@@ -66,10 +76,11 @@ class GaussNewton:
         first = self.equations.coordinates.root
         hessian, gradient = self.equations(joints, root, targets)
         q = joints.to(self.dtype)
-        gradient[:, first:] += self._pull * (q - self.neutral.to(self.dtype))
+        wanted, pull = (part.to(self.dtype) for part in self.wanted(targets))
+        gradient[:, first:] += pull * (q - wanted)
         # A trace of damping for directions that nothing fixes.
         hessian.diagonal(dim1=1, dim2=2).add_(1e-5)
-        hessian.diagonal(dim1=1, dim2=2)[:, first:].add_(self._pull)
+        hessian.diagonal(dim1=1, dim2=2)[:, first:].add_(pull)
         tied = bool(stiffness.any() or detour is not None) and len(joints) > 2
         if not tied:
             link = torch.zeros_like(link)

@@ -41,6 +41,8 @@ class Targets:
         hold: (T, K) how firmly a foot point is held in place, 0 to 1; None without contact terms.
         anchor: (T, K, 2) where it is held (m).
         press: (T, K) how firmly it is pressed to the floor's height, 0 to 1.
+        posture: (T, m) independent joints (rad) that postures are pulled to, NaN where any will do;
+            or None.
     """
 
     position: Tensor
@@ -48,6 +50,12 @@ class Targets:
     hold: Tensor | None = None
     anchor: Tensor | None = None
     press: Tensor | None = None
+    posture: Tensor | None = None
+
+    def at(self, index: Tensor) -> Targets:
+        """What is wanted of some frames; what is held is found for them anew."""
+        posture = None if self.posture is None else self.posture[index]
+        return Targets(self.position[index], self.rotation[index], posture=posture)
 
 
 @dataclass(frozen=True)

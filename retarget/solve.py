@@ -92,7 +92,7 @@ class _Asked:
 
     def at(self, index: Tensor) -> tuple[Targets, np.ndarray | None]:
         """The targets and firmness of some frames."""
-        some = Targets(self.targets.position[index], self.targets.rotation[index])
+        some = self.targets.at(index)
         return some, None if self.firmness is None else self.firmness[index.cpu().numpy()]
 
 
@@ -118,18 +118,26 @@ class Solver:
         self._balance = None if self.equations.feet is None else Balance(embodiment)
 
     @torch.no_grad()
-    def solve(self, clips: Sequence[tuple[Tensor, Tensor]], fps: float) -> list[Solution]:
+    def solve(
+        self,
+        clips: Sequence[tuple[Tensor, Tensor]],
+        fps: float,
+        postures: Sequence[Tensor] | None = None,
+    ) -> list[Solution]:
         """Solve clips together.
 
         Args:
             clips: targets (T, F, 3) and (T, F, 3, 3) of each.
             fps: frames a second of all.
+            postures: (T, m) independent joints (rad) of each to begin at and to be pulled to, NaN
+                where they are not known; otherwise the neutral posture is.
         """
         options = self.options
         lengths = [len(position) for position, _ in clips]
         position = torch.cat([p for p, _ in clips]).to(self.device, torch.float64)
         rotation = torch.cat([r for _, r in clips]).to(self.device, torch.float64)
-        targets = Targets(position, rotation)
+        known = postures and torch.cat(list(postures)).to(self.device, torch.float64)
+        targets = Targets(position, rotation, posture=known)
         standing = firmness = still = None
         held = options.contact and self.equations.feet is not None
         if held:
@@ -205,8 +213,8 @@ class Solver:
         by = self._balance.find(
             qpos.cpu().numpy(), points, asked.lengths, asked.fps, asked.still, margins
         )
-        targets = Targets(self._balance.moved(asked.targets.position, by), asked.targets.rotation)
-        asked = replace(asked, targets=targets)
+        moved = self._balance.moved(asked.targets.position, by)
+        asked = replace(asked, targets=replace(asked.targets, position=moved))
         # Most of the way on fewer frames, as in the solution itself.
         steps, last = self.options.balance_steps
         level = self._level(asked.lengths, self._middle(asked.fps))
@@ -269,8 +277,8 @@ class Solver:
         """Postures of the first level, and the curvature of what tracking costs there."""
         options = self.options
         level = self._level(lengths, options.start_stride)
-        few = Targets(targets.position[level.index], targets.rotation[level.index])
-        joints = self._newton.neutral.expand(len(level.index), -1)
+        few = targets.at(level.index)
+        joints = self._newton.wanted(few)[0].expand(len(level.index), -1)
         root = self._root_from_main_site(few)
         none = torch.zeros(self.equations.coordinates.width, dtype=self.dtype, device=self.device)
         for _ in range(options.start_steps):

@@ -17,6 +17,7 @@ class SolveOptions:
         least_curvature: curvature (per rad²) that a joint counts as having where tracking says less
             about it; smooths toes, wrists and the arm's plane of elevation more than the rest.
         neutral: weight of the pull to the neutral posture (per rad²).
+        posture: weight of the pull to known joint angles, where there are such (per rad²).
         start_stride: frames between those of the first level.
         start_steps: Gauss-Newton steps there without smoothness, from the neutral posture.
         start_hz: smoothing frequencies (Hz) of the steps there after those.
@@ -42,6 +43,7 @@ class SolveOptions:
     smoothing_hz: float = 8.0
     least_curvature: float = 0.1
     neutral: float = 5e-4
+    posture: float = 5e-3
     start_stride: int = 12
     start_steps: int = 5
     start_hz: tuple[float, ...] = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from sim.embodiment import CONTROL_HZ, EMBODIMENTS, load_embodiment
 
 USAGE = """\
 usage: python -m retarget.importers motions=FILE_OR_FOLDER embodiment=fullbody|bimanual out=DIR
-           [fps=100] [fingers=false] [root=keep|ground] [activations=false]
+           [fps=100] [fingers=false] [root=keep|ground] [contact=false] [belt=SPEED]
+           [strides=N] [activations=false]
 
 Turns motions made elsewhere into a motion set for training (motions=DIR there). Formats, told by
 content: OpenSim tables of coordinates (.sto, .mot), MuscleMimic's cached trajectories (.npz) and
@@ -26,9 +28,19 @@ is listed and left out.
   root         keep: the root's height as in the file (default for MuscleMimic's caches);
                ground: one shift a clip that puts the feet on the floor (default for tables,
                whose height belongs to another person's legs)
+  contact      solve the clip again so that standing feet stay where they are on the floor, parts
+               of the body out of each other and the weight over the feet, with steps as long as
+               this body's legs make them. The file's joint angles are kept within a few degrees,
+               those that it lacks (toes) are found. In place of root=
+  belt         speed (m/s) of the treadmill that the clip was measured on
+  strides      play the clip's gait cycle N times, one after the other
   activations  add the muscle activations that explain the motion (static optimisation)"""
 
-_KEYS = ("motions", "embodiment", "out", "fps", "fingers", "root", "activations")
+_KEYS = (
+    "motions", "embodiment", "out", "fps", "fingers", "root", "contact", "belt", "strides",
+    "activations",
+)  # fmt: skip
+_MOST_STRIDES = 1000
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,9 @@ class Options:
     fps: float = CONTROL_HZ
     fingers: bool = False
     root: str | None = None
+    contact: bool = False
+    belt: float = 0.0
+    strides: int = 0
     activations: bool = False
 
 
@@ -65,25 +80,40 @@ def parse(arguments: Sequence[str]) -> Options:
         raise UserError(f"embodiment={given['embodiment']}: expected {' or '.join(EMBODIMENTS)}")
     if given.get("root", "keep") not in ("keep", "ground"):
         raise UserError(f"root={given['root']}: expected keep or ground")
+    contact = _flag("contact", given.get("contact", "false"))
+    for key in ("contact", "belt", "strides"):
+        if key in given and given["embodiment"] != "fullbody":
+            raise UserError(f"{key}={given[key]}: needs embodiment=fullbody, which has feet")
+    if contact and "root" in given:
+        raise UserError("root= beside contact=true, which finds the floor itself: leave out root=")
     return Options(
         motions=Path(given["motions"]),
         embodiment=given["embodiment"],
         out=Path(given["out"]),
-        fps=_rate(given.get("fps", str(CONTROL_HZ))),
+        fps=_number("fps", given.get("fps", str(CONTROL_HZ)), 1.0, 10000.0, "Hz"),
         fingers=_flag("fingers", given.get("fingers", "false")),
         root=given.get("root"),
+        contact=contact,
+        belt=_number("belt", given.get("belt", "0"), 0.0, 15.0, "m/s"),
+        strides=_strides(given.get("strides", "0")),
         activations=_flag("activations", given.get("activations", "false")),
     )
 
 
-def _rate(value: str) -> float:
+def _number(key: str, value: str, least: float, most: float, unit: str) -> float:
     try:
-        rate = float(value)
+        number = float(value)
     except ValueError:
-        rate = 0.0
-    if not 1.0 <= rate <= 10000.0:
-        raise UserError(f"fps={value}: expected a number from 1 to 10000 (Hz)")
-    return rate
+        number = math.nan
+    if not least <= number <= most:
+        raise UserError(f"{key}={value}: expected a number from {least:g} to {most:g} ({unit})")
+    return number
+
+
+def _strides(value: str) -> int:
+    if not value.isdecimal() or int(value) > _MOST_STRIDES:
+        raise UserError(f"strides={value}: expected a whole number up to {_MOST_STRIDES}")
+    return int(value)
 
 
 def _flag(key: str, value: str) -> bool:
@@ -97,10 +127,17 @@ def run(options: Options) -> None:
     # Before the body is compiled, which takes seconds.
     find_sources(options.motions)
     body = load_embodiment(options.embodiment, options.fingers)
-    imported = import_motions(options.motions, body, options.fps, options.root)
+    stand = None
+    if options.contact:
+        # Imported here, as activations below: they need torch, importing does not.
+        from retarget.importers.feet import FootSolver
+
+        stand = FootSolver(body)
+    imported = import_motions(
+        options.motions, body, options.fps, options.root, options.belt, options.strides, stand
+    )
     motions = imported.motions
     if options.activations:
-        # Imported here: activations need torch, importing does not.
         from retarget.activations import with_activations
 
         motions = [with_activations(motion, body) for motion in motions]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
 import mujoco
 import numpy as np
 
@@ -11,9 +14,13 @@ from retarget.importers.opensim import matched_coordinates, postures_from_opensi
 from retarget.importers.posture import PostureClip, matched_by_name, postures_by_name
 from retarget.importers.report import Clipping, ClipReport
 from retarget.importers.source import SourceClip, SourceError
+from retarget.importers.strides import add_belt, repeat_cycle
 from retarget.motion import Motion
 from retarget.reference import make_motion
-from sim.embodiment import Embodiment
+from sim.embodiment import CONTROL_HZ, Embodiment
+
+if TYPE_CHECKING:  # which needs torch; importing does not
+    from retarget.importers.feet import FootSolver
 
 #: Excess over a joint's range (rad) that is rounding, neither reported nor worth reporting.
 _ROUNDING = 1e-6
@@ -21,21 +28,33 @@ _ROUNDING = 1e-6
 _DEEP = 0.01
 
 
-def convert(
-    clip: SourceClip, embodiment: Embodiment, fps: float, root: str | None = None
-) -> tuple[Motion, ClipReport]:
-    """Return the motion of a clip, and what was done.
+@dataclass(frozen=True)
+class Wishes:
+    """What is to become of clips.
 
-    Args:
-        clip: the clip as read.
-        embodiment: the body.
-        fps: frames a second of the motion.
+    Attributes:
+        fps: frames a second of the motions.
         root: "keep" the height as it is or shift the clip to the "ground"; None for the latter
             where the height was measured on another person (OpenSim's tables), not otherwise.
+        belt: speed (m/s) of the treadmill that the clip was measured on, 0 for none.
+        strides: how often its gait cycle is played; 0 for the clip as it is.
+        stand: puts the clip on its feet, in place of `root`; None does not.
+    """
+
+    fps: float = CONTROL_HZ
+    root: str | None = None
+    belt: float = 0.0
+    strides: int = 0
+    stand: FootSolver | None = None
+
+
+def convert(clip: SourceClip, embodiment: Embodiment, wishes: Wishes) -> tuple[Motion, ClipReport]:
+    """Return the motion of a clip, and what was done.
 
     Raises:
-        SourceError: the clip cannot be used for this body.
+        SourceError: the clip cannot be used for this body, or has no gait cycle to repeat.
     """
+    fps = wishes.fps
     match = matched_coordinates if clip.opensim else matched_by_name
     clip.check(match(clip, embodiment))
     clip = resample(clip, fps)
@@ -43,19 +62,22 @@ def convert(
         raise SourceError(f"{clip.path}: {clip.name} is shorter than a frame at {fps:g} Hz")
     postures = (postures_from_opensim if clip.opensim else postures_by_name)(clip, embodiment)
     qpos, clipped = _qpos(postures, embodiment, len(clip.time))
-    notes = [*clip.notes, *postures.notes]
+    notes, contact = [*clip.notes, *postures.notes], None
     if embodiment.has_root:
-        if root == "ground" or (root is None and postures.foreign_height):
-            shift = ground_shift(embodiment, qpos)
-            qpos[:, 2] += shift
-            notes.append(f"root shifted {shift:+.3f} m vertically, to put the feet on the floor")
+        if wishes.belt:
+            qpos = add_belt(qpos, fps, wishes.belt)
+            notes.append(f"the belt's {wishes.belt:g} m/s added to the root's velocity")
+        if wishes.strides:
+            qpos, note = repeat_cycle(embodiment, qpos, fps, wishes.strides, f"{clip.path}")
+            notes.append(note)
+        if wishes.stand is not None:
+            stood = wishes.stand(qpos, postures.joints, fps)
+            notes += stood.notes(embodiment, qpos)
+            qpos, contact = stood.qpos, stood.standing
         else:
-            notes.append("root height kept as in the file")
-        depth = -float(foot_heights(embodiment, qpos).min())
-        if depth > _DEEP:
-            notes.append(f"the feet reach {100 * depth:.1f} cm below the floor at worst")
+            notes += _set_height(embodiment, qpos, wishes.root, postures.foreign_height)
     source = f"{clip.path.name}: {clip.format}, by retarget.importers"
-    motion = make_motion(clip.name, embodiment, qpos, fps, source)
+    motion = replace(make_motion(clip.name, embodiment, qpos, fps, source), contact=contact)
     report = ClipReport(
         name=clip.name,
         file=f"{clip.path}, {clip.format}",
@@ -69,8 +91,28 @@ def convert(
         clipped=clipped,
         dependent=_dependent_difference(postures, embodiment),
         notes=tuple(notes),
+        solved=contact is not None,
     )
     return motion, report
+
+
+def _set_height(
+    embodiment: Embodiment, qpos: np.ndarray, root: str | None, foreign: bool
+) -> list[str]:
+    """Shift postures (T, nq), in place, to the floor where that is asked for; say what was done."""
+    if root == "ground" or (root is None and foreign):
+        shift = ground_shift(embodiment, qpos)
+        qpos[:, 2] += shift
+        notes = [f"root shifted {shift:+.3f} m vertically, to put the feet on the floor"]
+    else:
+        notes = ["root height kept as in the file"]
+    depth = -float(foot_heights(embodiment, qpos).min())
+    if depth > _DEEP:
+        notes.append(
+            f"the feet reach {100 * depth:.1f} cm below the floor at worst "
+            f"(contact=true keeps them on it)"
+        )
+    return notes
 
 
 def _raw_qpos(postures: PostureClip, embodiment: Embodiment, frames: int) -> np.ndarray:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retarget.importers.archives import is_archive, read_archive
-from retarget.importers.convert import convert
+from retarget.importers.convert import Wishes, convert
 from retarget.importers.report import ClipReport
 from retarget.importers.source import SourceClip, SourceError
 from retarget.importers.storage import is_storage, read_storage
 from retarget.motion import Motion
-from sim.embodiment import Embodiment
+from sim.embodiment import CONTROL_HZ, Embodiment
+
+if TYPE_CHECKING:  # which needs torch; importing does not
+    from retarget.importers.feet import FootSolver
 
 #: Bytes that are looked at to recognise a format; an OpenSim header is shorter.
 _HEAD = 65536
@@ -78,19 +82,25 @@ def find_sources(motions: Path) -> list[tuple[Path, str]]:
 
 
 def import_motions(
-    motions: Path, embodiment: Embodiment, fps: float = 100.0, root: str | None = None
+    motions: Path,
+    embodiment: Embodiment,
+    fps: float = CONTROL_HZ,
+    root: str | None = None,
+    belt: float = 0.0,
+    strides: int = 0,
+    stand: FootSolver | None = None,
 ) -> Imported:
     """Import a file, or every file of a folder that can be imported.
 
     Args:
         motions: the file or folder.
         embodiment: the body.
-        fps: frames a second of the motions.
-        root: "keep", "ground" or None, as `convert` takes it.
+        fps, root, belt, strides, stand: as `Wishes` has them.
 
     Raises:
         SourceError: the one file cannot be imported, or none of the folder's.
     """
+    wishes = Wishes(fps, root, belt, strides, stand)
     sources = find_sources(motions)
     done = Imported([], [], [])
     taken: set[str] = set()
@@ -105,7 +115,7 @@ def import_motions(
         for clip in clips:
             clip = replace(clip, name=_unique(clip.name, taken))
             try:
-                motion, report = convert(clip, embodiment, fps, root)
+                motion, report = convert(clip, embodiment, wishes)
             except SourceError as error:
                 if len(sources) == len(clips) == 1:
                     raise

@@ -25,7 +25,9 @@ class ClipReport:
         duration: length (s).
         fps: frames a second (Hz).
         matched: independent joints that the source gave.
-        neutral: independent joints that it did not: they stay at their neutral value.
+        neutral: independent joints that it did not: they stay at their neutral value, or are
+            what puts the feet on the floor, if `solved`.
+        solved: whether the clip was solved for feet that stand.
         unmatched: columns of the source that were not used.
         ignored: number of columns that are no joint positions.
         clipped: joints that left their range.
@@ -46,6 +48,7 @@ class ClipReport:
     clipped: tuple[Clipping, ...]
     dependent: str
     notes: tuple[str, ...]
+    solved: bool = False
 
     def lines(self) -> list[str]:
         """Return the report as lines of text, the first of them the summary."""
@@ -60,7 +63,8 @@ class ClipReport:
         if self.ignored:
             lines.append(f"  columns that are no joint positions: {self.ignored}")
         if self.neutral:
-            lines.append(f"  no column, kept at the neutral value: {', '.join(self.neutral)}")
+            fate = "free to be solved for" if self.solved else "kept at the neutral value"
+            lines.append(f"  no column, {fate}: {', '.join(self.neutral)}")
         for clip in self.clipped:
             lines.append(
                 f"  clipped to the joint's range: {clip.joint} in {clip.frames} frames, "
