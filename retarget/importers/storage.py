@@ -32,6 +32,37 @@ def read_storage(path: Path, name: str) -> list[SourceClip]:
     Raises:
         SourceError: the header, the labels or the table are not as they must be.
     """
+    header, labels, table = read_table(path)
+    degrees = header.get("indegrees", "").lower()
+    if degrees not in ("yes", "no"):
+        raise SourceError(
+            f"{path}: the header does not say whether angles are in degrees: "
+            f"add a line inDegrees=yes or inDegrees=no"
+        )
+    columns: dict[str, np.ndarray] = {}
+    for label, values in zip(labels[1:], table.T[1:], strict=True):
+        coordinate = _coordinate(label)
+        if coordinate is None:
+            continue
+        if coordinate in columns:
+            raise SourceError(f"{path}: two columns are called {coordinate!r}: remove one")
+        angle = coordinate not in TRANSLATIONS
+        columns[coordinate] = np.radians(values) if angle and degrees == "yes" else values
+    ignored = len(labels) - 1 - len(columns)
+    clip = SourceClip(name, path, _FORMAT, table[:, 0], columns, opensim=True, ignored=ignored)
+    return [clip]
+
+
+def read_table(path: Path) -> tuple[dict[str, str], list[str], np.ndarray]:
+    """Read a storage file as it stands.
+
+    Returns:
+        The header (keys in lower case), the labels, of which "time" is the first, and the values
+        (T, columns) in the file's units.
+
+    Raises:
+        SourceError: the header, the labels or the table are not as they must be.
+    """
     text = path.read_text(encoding="utf-8", errors="replace").lstrip("\ufeff")
     lines = [line.strip() for line in text.splitlines()]
     ends = [index for index, line in enumerate(lines) if line.lower() == "endheader"]
@@ -52,24 +83,7 @@ def read_storage(path: Path, name: str) -> list[SourceClip]:
             f"{path}: the header announces {announced} rows, {len(table)} follow: the file is "
             f"truncated, copy or export it again"
         )
-    degrees = header.get("indegrees", "").lower()
-    if degrees not in ("yes", "no"):
-        raise SourceError(
-            f"{path}: the header does not say whether angles are in degrees: "
-            f"add a line inDegrees=yes or inDegrees=no"
-        )
-    columns: dict[str, np.ndarray] = {}
-    for label, values in zip(labels[1:], table.T[1:], strict=True):
-        coordinate = _coordinate(label)
-        if coordinate is None:
-            continue
-        if coordinate in columns:
-            raise SourceError(f"{path}: two columns are called {coordinate!r}: remove one")
-        angle = coordinate not in TRANSLATIONS
-        columns[coordinate] = np.radians(values) if angle and degrees == "yes" else values
-    ignored = len(labels) - 1 - len(columns)
-    clip = SourceClip(name, path, _FORMAT, table[:, 0], columns, opensim=True, ignored=ignored)
-    return [clip]
+    return header, labels, table
 
 
 def _header(lines: list[str]) -> dict[str, str]:
