@@ -101,11 +101,7 @@ def starts(loaded: LoadedPolicy, settings: Starts) -> tuple[Tensor, Tensor]:
 
 def teacher(loaded: LoadedPolicy) -> Expert:
     """Return computed muscle control, as the policy's configuration has it."""
-    lesson = loaded.config.pretraining
-    return Expert(
-        loaded.task, loaded.config.action.mapping, share=lesson.statics_share,
-        steadiness=lesson.steadiness,
-    )  # fmt: skip
+    return Expert.of(loaded.task, loaded.config.action.mapping, loaded.config.pretraining)
 
 
 def disturbed(policy: Policy, mapping: str, noise: float) -> Policy:

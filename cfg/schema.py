@@ -283,6 +283,21 @@ class PretrainingConfig:
         "price that muscle control puts on a squared change of activation in a step; with 1500 "
         "excitations on captured motions were easier to learn",
     )
+    travel: float = opt(
+        2.3,
+        "natural frequency (rad/s) with which muscle control comes back to where the reference is; "
+        "a walk that drifts away from it may need 3 to 4",
+    )
+    root_weight: float = opt(
+        4.0, "how much the root counts in muscle control; less, about 3, lets it go with the joints"
+    )
+    aside: float = opt(
+        0.09,
+        "how much further aside muscle control puts the next foot per metre that the body is off",
+    )
+    sideways: float = opt(
+        0.32, "the same per m/s that it moves aside (s); a walk that weaves may need 0.4"
+    )
     led_rounds: int = opt(0, "first rounds in which the teacher acts in the policy's place")
     steps: int = opt(20, "control steps a world in each round")
     every: int = opt(1, "ask the teacher at every so many of the policy's control steps")
@@ -453,6 +468,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "pretraining.processes": (0, float("inf")),
     "pretraining.statics_share": (0.0, 1.0),
     "pretraining.steadiness": (0.0, float("inf")),
+    "pretraining.travel": (0.0, float("inf")),
+    "pretraining.root_weight": (0.0, float("inf")),
+    "pretraining.aside": (0.0, float("inf")),
+    "pretraining.sideways": (0.0, float("inf")),
     "pretraining.led_rounds": (0, float("inf")),
     "pretraining.steps": (1, float("inf")),
     "pretraining.every": (1, float("inf")),

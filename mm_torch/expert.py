@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from cfg.errors import UserError
+from cfg.schema import PretrainingConfig
 from mm_torch.action import INVERSES
 from mm_torch.expert_pool import Follower, FollowerPool, States
 from mm_torch.task import ImitationTask
@@ -81,6 +83,18 @@ class Expert:
         follower = Follower(self._control, targets)
         processes = min(processes or len(os.sched_getaffinity(0)), simulator.nworld)
         self._follower = follower if processes == 1 else FollowerPool(follower, processes)
+
+    @classmethod
+    def of(
+        cls, task: ImitationTask, mapping: str, config: PretrainingConfig, processes: int = 1
+    ) -> Expert:
+        """Prepare the teacher that a lesson's configuration asks for."""
+        gains = replace(WALKING, travel=config.travel, root_weight=config.root_weight)
+        stepping = Stepping(aside=config.aside, sideways=config.sideways)
+        return cls(
+            task, mapping, gains, stepping, processes, config.statics_share,
+            steadiness=config.steadiness,
+        )  # fmt: skip
 
     def __call__(self, obs: Tensor) -> Tensor:
         """Return the raw action (nworld, nu) for the bodies as they are; `obs` is not read."""

@@ -94,10 +94,7 @@ class Lesson:
         self._act, self._invert = MeanExcitation(policy, mapping, _NODES), INVERSES[mapping]
         self._expert = None
         if config.teacher == "muscle_control":
-            self._expert = Expert(
-                env.task, mapping, processes=config.processes, share=config.statics_share,
-                steadiness=config.steadiness,
-            )  # fmt: skip
+            self._expert = Expert.of(env.task, mapping, config, config.processes)
         self._mirrored = MirroredTask(env.task) if config.mirror else None
         self._optimizer = torch.optim.Adam(policy.actor.parameters(), lr=config.lr, fused=True)
         self._generator = torch.Generator(env.device).manual_seed(seed)

@@ -13,7 +13,8 @@ import numpy as np
 from sim.gait_phases import STILL, standing_phases
 
 _HEIGHT = (0.030, 0.045)  # m: begins below the first, ends above the second
-_SPEED = (0.35, 0.60)  # m/s, likewise
+#: Speed (m/s) below which a part begins to stand, and above which it does no more.
+SPEED = (0.35, 0.60)
 _ROUGH = 0.01  # m: how exactly standing feet lie in a plane
 _SLOPE = 0.02  # usual slope of a captured floor
 _STEEPEST = 0.05
@@ -37,7 +38,7 @@ def floor_plane(points: np.ndarray, speed: np.ndarray) -> np.ndarray:
         points: (T, F, 3) lowest point of each foot (m).
         speed: (T, F) its speed (m/s).
     """
-    slow = (speed < _SPEED[0]).ravel()
+    slow = (speed < SPEED[0]).ravel()
     spots = points.reshape(-1, 3)
     if slow.sum() < _FEWEST:
         return np.array([np.percentile(spots[:, 2], 5), 0.0, 0.0])
@@ -67,10 +68,19 @@ def point_speed(points: np.ndarray, fps: float) -> np.ndarray:
     return np.linalg.norm(np.gradient(points, 1 / fps, axis=0), axis=-1)
 
 
-def detect(height: np.ndarray, speed: np.ndarray, fps: float) -> np.ndarray:
-    """Return when a part stands (T, P) bool, of its height (m) and speed (m/s), each (T, P)."""
-    begins = (height < _HEIGHT[0]) & (speed < _SPEED[0])
-    goes_on = (height < _HEIGHT[1]) & (speed < _SPEED[1])
+def detect(
+    height: np.ndarray, speed: np.ndarray, fps: float, limits: tuple[float, float] = SPEED
+) -> np.ndarray:
+    """Return when a part stands (T, P) bool.
+
+    Args:
+        height: (T, P) of parts (m).
+        speed: (T, P) m/s.
+        fps: frames a second.
+        limits: speeds (m/s) below which a part begins to stand, and above which it does no more.
+    """
+    begins = (height < _HEIGHT[0]) & (speed < limits[0])
+    goes_on = (height < _HEIGHT[1]) & (speed < limits[1])
     standing = np.zeros_like(begins)
     shortest = max(round(_SHORTEST * fps), 1)
     for part in range(height.shape[1]):

@@ -141,7 +141,7 @@ class Solver:
         standing = firmness = still = None
         held = options.contact and self.equations.feet is not None
         if held:
-            standing, firmness = self.stance.find(targets, lengths, fps)
+            standing, firmness = self.stance.find(targets, lengths, fps, options.contact_speed)
             parts = clip_parts(lengths)
             still = np.concatenate([contact.stillness(standing[part], fps) for part in parts])
         joints, root, curvature, start = self._start(targets, lengths, fps)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from retarget.contact import SPEED
+
 
 @dataclass(frozen=True)
 class SolveOptions:
@@ -11,6 +13,7 @@ class SolveOptions:
 
     Attributes:
         contact: find the floor and hold standing feet; false solves for tracking alone.
+        contact_speed: speeds (m/s) of standing parts, as `contact.detect` takes them.
         balance: lean the body so that its weight rests on its feet (with `contact`).
         avoid_self_collision: keep parts of the body out of each other.
         smoothing_hz: frequency (Hz) at which motion is halved; infinite for none.
@@ -38,6 +41,7 @@ class SolveOptions:
     """
 
     contact: bool = True
+    contact_speed: tuple[float, float] = SPEED
     balance: bool = True
     avoid_self_collision: bool = True
     smoothing_hz: float = 8.0

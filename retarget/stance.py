@@ -29,9 +29,19 @@ class Stance:
         self.dtype, self.device = equations.dtype, equations.device
 
     def find(
-        self, targets: Targets, lengths: Sequence[int], fps: float
+        self,
+        targets: Targets,
+        lengths: Sequence[int],
+        fps: float,
+        limits: tuple[float, float] = contact.SPEED,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Level the floor and find when each part of a foot stands, from the targets alone.
+
+        Args:
+            targets: of all frames; their heights change with the floor's.
+            lengths: frames of each clip.
+            fps: frames a second.
+            limits: speeds of standing parts, as `contact.detect` takes them.
 
         Returns:
             (T, 4) bool and (T, 4) how firmly it is held.
@@ -55,7 +65,7 @@ class Stance:
             above = own[..., 2] - contact.floor_height(plane, own[..., 0], own[..., 1])
             height = np.stack([above[:, g].min(1) for g in group], axis=1)
             slowest = np.stack([speed[:, g].min(1) for g in group], axis=1)
-            found = contact.detect(height, slowest, fps)
+            found = contact.detect(height, slowest, fps, limits)
             firmness.append(contact.hold(found, fps))
             # While the hold sets in or lets go the foot is coming down or leaving.
             standing.append(firmness[-1] >= 0.5)

@@ -15,8 +15,8 @@ from sim.embodiment import CONTROL_HZ, EMBODIMENTS, load_embodiment
 
 USAGE = """\
 usage: python -m retarget.importers motions=FILE_OR_FOLDER embodiment=fullbody|bimanual out=DIR
-           [fps=100] [fingers=false] [root=keep|ground] [contact=false] [belt=SPEED]
-           [strides=N] [activations=false]
+           [fps=100] [fingers=false] [root=keep|ground] [contact=false] [smoothing_hz=5]
+           [belt=SPEED] [strides=N] [activations=false]
 
 Turns motions made elsewhere into a motion set for training (motions=DIR there). Formats, told by
 content: OpenSim tables of coordinates (.sto, .mot), MuscleMimic's cached trajectories (.npz) and
@@ -32,13 +32,14 @@ is listed and left out.
                of the body out of each other and the weight over the feet, with steps as long as
                this body's legs make them. The file's joint angles are kept within a few degrees,
                those that it lacks (toes) are found. In place of root=
+  smoothing_hz frequency (Hz) at which motion is halved then; more for fast ones
   belt         speed (m/s) of the treadmill that the clip was measured on
   strides      play the clip's gait cycle N times, one after the other
   activations  add the muscle activations that explain the motion (static optimisation)"""
 
 _KEYS = (
-    "motions", "embodiment", "out", "fps", "fingers", "root", "contact", "belt", "strides",
-    "activations",
+    "motions", "embodiment", "out", "fps", "fingers", "root", "contact", "smoothing_hz", "belt",
+    "strides", "activations",
 )  # fmt: skip
 _MOST_STRIDES = 1000
 
@@ -54,6 +55,7 @@ class Options:
     fingers: bool = False
     root: str | None = None
     contact: bool = False
+    smoothing_hz: float | None = None
     belt: float = 0.0
     strides: int = 0
     activations: bool = False
@@ -86,6 +88,9 @@ def parse(arguments: Sequence[str]) -> Options:
             raise UserError(f"{key}={given[key]}: needs embodiment=fullbody, which has feet")
     if contact and "root" in given:
         raise UserError("root= beside contact=true, which finds the floor itself: leave out root=")
+    smoothing = given.get("smoothing_hz")
+    if smoothing is not None and not contact:
+        raise UserError(f"smoothing_hz={smoothing}: needs contact=true, which smooths")
     return Options(
         motions=Path(given["motions"]),
         embodiment=given["embodiment"],
@@ -94,6 +99,7 @@ def parse(arguments: Sequence[str]) -> Options:
         fingers=_flag("fingers", given.get("fingers", "false")),
         root=given.get("root"),
         contact=contact,
+        smoothing_hz=None if smoothing is None else _number("smoothing_hz", smoothing, 1, 50, "Hz"),
         belt=_number("belt", given.get("belt", "0"), 0.0, 15.0, "m/s"),
         strides=_strides(given.get("strides", "0")),
         activations=_flag("activations", given.get("activations", "false")),
@@ -130,9 +136,9 @@ def run(options: Options) -> None:
     stand = None
     if options.contact:
         # Imported here, as activations below: they need torch, importing does not.
-        from retarget.importers.feet import FootSolver
+        from retarget.importers.feet import SMOOTHING_HZ, FootSolver
 
-        stand = FootSolver(body)
+        stand = FootSolver(body, options.smoothing_hz or SMOOTHING_HZ)
     imported = import_motions(
         options.motions, body, options.fps, options.root, options.belt, options.strides, stand
     )

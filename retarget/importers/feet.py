@@ -4,7 +4,8 @@ Joint angles measured on another person, with another's legs and often without t
 through the floor and slide them over it. Here the clip's own frames, as this body has them, are the
 targets of the solver that retargets motion capture (retarget.solve): standing feet are held, parts
 of the body kept apart, the weight brought over the feet. The joint angles that the file gives are
-targets as well, those that it does not give (toes, mostly) are free.
+targets as well; those that it does not give, or that never move in it, are free. Toes that are so
+are first bent to lie on the floor under a rising heel.
 
 Steps are first made as long as the body's legs make them: the root's path is scaled so that
 standing feet, on average, do not slide.
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from retarget.clearance import raise_above_floor
+from retarget.importers.ground import bend_toes, ground_shift
 from retarget.normal_equations import Targets
 from retarget.solve import Solver
 from retarget.solve_options import SolveOptions
@@ -28,9 +30,15 @@ from sim.embodiment import Embodiment
 from sim.independent import IndependentCoordinates
 from sim.kinematics import Kinematics
 
+#: Frequency (Hz) at which motion is halved, unless said otherwise: walks keep nothing above it.
+SMOOTHING_HZ = 5.0
 #: How firmly the file's angles are kept (per rad²); a tenth of it bends them by a few degrees more,
 #: three times it costs as much in forces that the ground cannot give.
 _KEPT = 0.02
+#: Speeds (m/s) of standing parts: feet on another's legs slide while they stand, twice as fast as
+#: captured ones that are fitted to their own; those that swing are faster than all of it.
+_SPEED = (0.8, 1.2)
+_MOVES = 1e-3  # rad: a joint that turns by less is one that was locked
 _SLOWEST = 0.3  # m/s: below it the root goes nowhere, and its path has no scale
 _SCALES = (0.7, 1.4)  # of steps; beyond, it is no difference of legs
 
@@ -66,10 +74,11 @@ class Stood:
 class FootSolver:
     """Puts clips of one body on their feet."""
 
-    def __init__(self, embodiment: Embodiment) -> None:
-        """Prepare a body with feet and a free root."""
+    def __init__(self, embodiment: Embodiment, smoothing_hz: float = SMOOTHING_HZ) -> None:
+        """Prepare a body with feet and a free root; motion is halved at a frequency (Hz)."""
         self.embodiment = embodiment
-        self._solver = Solver(embodiment, SolveOptions(posture=_KEPT))
+        options = SolveOptions(posture=_KEPT, contact_speed=_SPEED, smoothing_hz=smoothing_hz)
+        self._solver = Solver(embodiment, options)
         self._kinematics = Kinematics(embodiment.model, track_frames(embodiment))
         self._coordinates = IndependentCoordinates(embodiment)
         names = [track.frame for track in tracks(embodiment)]
@@ -85,11 +94,17 @@ class FootSolver:
             given: the independent joints that the source knows.
             fps: frames a second.
         """
-        postures = torch.tensor(qpos, dtype=torch.float64)
+        body = self.embodiment
+        given = {
+            name for name in given if np.ptp(qpos[:, body.model.joint(name).qposadr[0]]) > _MOVES
+        }
+        stiff = [side for side in ("left", "right") if f"mtp_angle_{side[0]}" not in given]
+        bent = bend_toes(body, qpos, stiff, -ground_shift(body, qpos))
+        postures = torch.from_numpy(bent)
         scale = self._path_scale(postures, fps)
         postures[:, :2] = postures[0, :2] + scale * (postures[:, :2] - postures[0, :2])
-        known = postures[:, self.embodiment.independent_qpos]
-        for column, name in enumerate(self.embodiment.independent_joints):
+        known = postures[:, body.independent_qpos]
+        for column, name in enumerate(body.independent_joints):
             if name not in given:
                 known[:, column] = torch.nan
         (solution,) = self._solver.solve([self._kinematics(postures)], fps, [known])

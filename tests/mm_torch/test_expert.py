@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from cfg import UserError
+from cfg.schema import PretrainingConfig
 from mm_torch.build import make_agent, make_env, make_task
 from mm_torch.expert import Expert
 from mm_torch.pretraining import Lesson
@@ -52,6 +54,22 @@ def test_walks_where_a_body_at_rest_falls(task) -> None:
     fallen = _walk(task, lambda: torch.full((2, task.action_dim), -20.0))
     assert (walked < 0.25).all(), walked
     assert (fallen > 0.5).all(), fallen
+
+
+def test_a_lesson_says_how_the_teacher_holds_on(task) -> None:
+    lesson = PretrainingConfig()
+    # The lesson's defaults are the teacher's own.
+    assert (lesson.travel, lesson.root_weight) == (WALKING.travel, WALKING.root_weight)
+    assert (lesson.aside, lesson.sideways) == (Stepping().aside, Stepping().sideways)
+    both = torch.ones(2, dtype=torch.bool)
+    task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([10, 62]))
+    task.simulator.qpos[:, 0] += 0.05  # beside the motion, and pushed further
+    task.simulator.qvel[:, 0] += 0.3
+    asked = Expert(task, "sigmoid").excitations()
+    assert torch.equal(Expert.of(task, "sigmoid", lesson).excitations(), asked)
+    for change in ({"travel": 4.0}, {"root_weight": 2.9}, {"aside": 0.3}, {"sideways": 0.0}):
+        other = Expert.of(task, "sigmoid", replace(lesson, **change)).excitations()
+        assert (other - asked).abs().max() > 1e-3, change
 
 
 def test_goes_on_walking() -> None:

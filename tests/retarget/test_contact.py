@@ -16,6 +16,14 @@ def test_contact_begins_low_and_slow_and_ends_high_or_fast():
     assert np.flatnonzero(found[:, 0]).tolist() == list(range(20, 55))
 
 
+def test_sliding_feet_stand_where_that_is_allowed():
+    height, speed = np.full((100, 1), 0.01), np.full((100, 1), 3.0)
+    speed[20:70] = 0.7
+    assert not contact.detect(height, speed, 100.0).any()
+    found = contact.detect(height, speed, 100.0, (0.8, 1.2))
+    assert np.flatnonzero(found[:, 0]).tolist() == list(range(20, 70))
+
+
 def test_short_contacts_and_gaps_are_noise():
     height, speed = np.full((100, 2), 0.2), np.zeros((100, 2))
     height[40:43, 0] = 0.0

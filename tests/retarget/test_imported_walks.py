@@ -12,7 +12,7 @@ from retarget import load_motion_set
 from retarget.demo.gait_table import STRIDE_LENGTH
 from retarget.importers import __main__ as command
 from retarget.importers.feet import FootSolver, Stood
-from retarget.importers.ground import foot_heights
+from retarget.importers.ground import bend_toes, foot_heights
 from retarget.importers.import_motions import import_motions
 from retarget.importers.source import SourceError
 from retarget.importers.strides import add_belt, repeat_cycle
@@ -104,6 +104,37 @@ def test_angles_that_the_file_gives_are_kept_and_toes_are_found(
     assert np.degrees(bent.min()) < -8.0 and np.degrees(walk[:, toes].min()) < -8.0
 
 
+def test_stiff_toes_are_bent_by_no_more_than_the_floor_asks(
+    walk: np.ndarray, fullbody: Embodiment
+) -> None:
+    model = fullbody.model
+    right, left = (model.joint(name).qposadr[0] for name in TOES)
+    stiff = walk[:STRIDE].copy()
+    stiff[:, [right, left]] = 0.0
+    stiff = fullbody.couplings.complete_qpos(stiff)
+    through = foot_heights(fullbody, stiff)[:, 1] < -1e-3
+    assert 3 < through.sum() < STRIDE / 2
+    bent = bend_toes(fullbody, stiff, ["right"], 0.0)
+    changed = np.abs(bent[:, right]) > 1e-9
+    assert changed[through].all() and not changed[foot_heights(fullbody, stiff)[:, 1] >= 0].any()
+    # Upwards, until they lie on the floor, or to the end of the joint's range.
+    lower = model.joint(TOES[0]).range[0]
+    assert (bent[changed, right] < 0).all() and (bent[:, right] >= lower - 1e-9).all()
+    free = changed & (bent[:, right] > lower + 1e-3)
+    on_floor = foot_heights(fullbody, bent)[free, 1]
+    others = foot_heights(fullbody, bent, toes=False)[free, 1]
+    assert np.abs(on_floor[others > 1e-3]).max() < 1e-3
+    assert (bent[:, left] == 0).all()
+
+
+def test_joints_that_are_locked_in_the_file_are_free(
+    foreign: np.ndarray, stood: Stood, fullbody: Embodiment, solver: FootSolver
+) -> None:
+    # Toes that have a column of zeros are as good as toes that have none.
+    again = solver(foreign, fullbody.independent_joints, 100.0)
+    np.testing.assert_allclose(again.qpos, stood.qpos, atol=1e-12)
+
+
 def test_a_walk_that_goes_nowhere_has_no_scale(
     walk: np.ndarray, fullbody: Embodiment, solver: FootSolver
 ) -> None:
@@ -183,6 +214,8 @@ def test_a_belt_carries_the_body_where_it_faces(walk: np.ndarray) -> None:
     ("given", "word"),
     [
         (["embodiment=fullbody", "contact=true", "root=keep"], "leave out root="),
+        (["embodiment=fullbody", "smoothing_hz=6"], "needs contact=true"),
+        (["embodiment=fullbody", "contact=true", "smoothing_hz=0"], "from 1 to 50 (Hz)"),
         (["embodiment=bimanual", "contact=true"], "needs embodiment=fullbody"),
         (["embodiment=bimanual", "strides=2"], "needs embodiment=fullbody"),
         (["embodiment=fullbody", "strides=1.5"], "strides=1.5: expected a whole number"),
