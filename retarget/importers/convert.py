@@ -68,7 +68,9 @@ def convert(clip: SourceClip, embodiment: Embodiment, wishes: Wishes) -> tuple[M
             qpos = add_belt(qpos, fps, wishes.belt)
             notes.append(f"the belt's {wishes.belt:g} m/s added to the root's velocity")
         if wishes.strides:
-            qpos, note = repeat_cycle(embodiment, qpos, fps, wishes.strides, f"{clip.path}")
+            qpos, note = repeat_cycle(
+                embodiment, qpos, fps, wishes.strides, f"{clip.path}: {clip.name}"
+            )
             notes.append(note)
         if wishes.stand is not None:
             stood = wishes.stand(qpos, postures.joints, fps)
