@@ -55,9 +55,9 @@ def repeat_cycle(
     values, mean = _flat(embodiment, qpos)
     start, period = find_cycle(values, fps, where)
     cycle, travel = _periodic(values, start, period, fps)
-    way = np.arange(strides * period + 1) // period
-    repeated = cycle[np.arange(strides * period + 1) % period]
-    repeated[:, :2] += way[:, None] * travel
+    done, phase = np.divmod(np.arange(strides * period + 1), period)
+    repeated = cycle[phase]
+    repeated[:, :2] += done[:, None] * travel
     note = (
         f"gait cycle of {period / fps:.2f} s from {start / fps:.2f} s on, "
         f"{np.linalg.norm(travel):.2f} m long, repeated {strides} times"
