@@ -21,7 +21,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from cfg import UserError, load_settings
 from mm_torch.force_plates import Strides, body_weight, forces_of
 from mm_torch.gait_cycle import COMPARED, SAMPLES, landings
 from retarget.importers.opensim import knee_sign
-from retarget.importers.storage import read_storage, read_table
+from retarget.importers.storage import read_columns, read_storage
 
 Table = dict[str, np.ndarray]
 _GRAVITY = 9.81
@@ -89,6 +89,7 @@ def measured(settings: Settings) -> tuple[dict[str, Table], float, Strides, list
     family = 1.0
     if settings.kinematics:
         (clip,) = read_storage(Path(settings.kinematics), "trial")
+        clip.check(list(clip.columns))
         family = -knee_sign(clip) if any(n.startswith("knee_angle") for n in clip.columns) else 1.0
         table = _joints(clip.columns, side, "", family, COMPARED["kinematics"])
         table = {name: np.degrees(values) for name, values in table.items()}
@@ -96,22 +97,22 @@ def measured(settings: Settings) -> tuple[dict[str, Table], float, Strides, list
             clip.time, _some(table, settings.kinematics), -np.inf, settings.kinematics
         )
     if settings.moments:
-        _, labels, values = read_table(Path(settings.moments))
-        table = dict(zip(labels[1:], values.T[1:], strict=True))
-        table = _joints(table, side, "_moment", family, COMPARED["joint_torques"])
+        clip = read_columns(Path(settings.moments))
+        clip.check(list(clip.columns))
+        table = _joints(clip.columns, side, "_moment", family, COMPARED["joint_torques"])
         curves["joint_torques"] = strides.curves(
-            values[:, 0], _some(table, settings.moments), -np.inf, settings.moments
+            clip.time, _some(table, settings.moments), -np.inf, settings.moments
         )
     left_out: list[str] = []
     if settings.emg:
-        _, labels, values = read_table(Path(settings.emg))
+        clip = read_columns(Path(settings.emg))
+        clip.check(list(clip.columns))
+        values = np.stack(list(clip.columns.values()))
         # Filtered envelopes undershoot a little; EMG itself swings as far below zero as above.
-        if -values[:, 1:].min() > 0.3 * values[:, 1:].max():
+        if -values.min() > 0.3 * values.max():
             raise UserError(f"emg={settings.emg}: values below zero: expected envelopes, not EMG")
-        table, left_out = _muscles(labels[1:], values.T[1:], side, _names(settings.names))
-        curves["emg"] = strides.curves(
-            values[:, 0], _some(table, settings.emg), -np.inf, settings.emg
-        )
+        table, left_out = _muscles(clip.columns, side, _names(settings.names))
+        curves["emg"] = strides.curves(clip.time, _some(table, settings.emg), -np.inf, settings.emg)
     return curves, weight / _GRAVITY, strides, left_out
 
 
@@ -130,11 +131,11 @@ def _joints(
 
 
 def _muscles(
-    labels: Sequence[str], values: np.ndarray, side: str, names: Mapping[str, str]
+    columns: Mapping[str, np.ndarray], side: str, names: Mapping[str, str]
 ) -> tuple[Table, list[str]]:
     known = {name.lower(): name for name in COMPARED["emg"]} | _ALIASES
     table, left_out = {}, []
-    for label, row in zip(labels, values, strict=True):
+    for label, row in columns.items():
         plain = re.sub(rf"[-_ ]({side})$", "", label.lower())
         name = names.get(label) or known.get(re.sub(r"[_ ]", "-", plain))
         if name is None or name in table:
@@ -145,10 +146,12 @@ def _muscles(
 
 
 def _names(text: str) -> dict[str, str]:
-    pairs = dict(item.split("=", 1) for item in text.split(";") if "=" in item)
-    for label, name in pairs.items():
+    pairs = {}
+    for item in filter(None, text.split(";")):
+        label, _, name = item.partition("=")
         if name not in COMPARED["emg"]:
-            raise UserError(f"names: {label}={name}: expected one of {', '.join(COMPARED['emg'])}")
+            raise UserError(f"names: {item}: expected LABEL= one of {', '.join(COMPARED['emg'])}")
+        pairs[label] = name
     return pairs
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cfg.errors import UserError
 from mm_torch.gait_cycle import LANDED, SAMPLES, landings
-from retarget.importers.storage import read_table
+from retarget.importers.storage import read_columns
 
 _EDGE = 0.05  # s before landing and after leaving in which a foot bears a little
 #: Labels of a force component of the right and the left plate, as OpenSim's examples have them.
@@ -97,14 +97,16 @@ def forces_of(path: Path, forwards: str) -> tuple[np.ndarray, dict[str, np.ndarr
     Raises:
         UserError: no such columns.
     """
-    _, labels, table = read_table(path)
-    lower = [label.lower().split("/")[-1] for label in labels]
+    clip = read_columns(path)
+    columns = {label.lower().split("/")[-1]: label for label in clip.columns}
     found = {}
     for side, patterns in _FORCES.items():
         for pattern in patterns:
             wanted = [pattern.format(axis) for axis in "xyz"]
-            if all(label in lower for label in wanted):
-                found[side] = np.stack([table[:, lower.index(label)] for label in wanted], axis=1)
+            if all(label in columns for label in wanted):
+                labels = [columns[label] for label in wanted]
+                clip.check(labels)
+                found[side] = np.stack([clip.columns[label] for label in labels], axis=1)
                 break
         else:
             raise UserError(
@@ -114,4 +116,4 @@ def forces_of(path: Path, forwards: str) -> tuple[np.ndarray, dict[str, np.ndarr
     ahead, right = ("xz", 1.0) if forwards[-1] == "x" else ("zx", -1.0)
     axes = [("xyz").index(axis) for axis in (ahead[0], "y", ahead[1])]
     signs = np.array([sign, 1.0, sign * right])
-    return table[:, 0], {side: values[:, axes] * signs for side, values in found.items()}
+    return clip.time, {side: values[:, axes] * signs for side, values in found.items()}

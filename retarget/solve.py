@@ -5,7 +5,7 @@ exactly, so no joint equality is ever broken. The cost of frame t, with x the in
 coordinates, is
 
     sum_f w_f |p_f - p_f*|² + u_f |log(R_f R_f*')|²     tracking (retarget.tracks)
-    + a weak pull to the neutral posture
+    + a weak pull to the neutral posture, or a firmer one to joint angles that are known
     + contact: standing soles stay where they are, at the floor's height and never below it
     + parts of the body that are in each other, in the end (retarget.self_collision)
     + stiffness * |x_{t-1} - 2 x_t + x_{t+1}|²           smoothness between frames.
@@ -136,7 +136,9 @@ class Solver:
         lengths = [len(position) for position, _ in clips]
         position = torch.cat([p for p, _ in clips]).to(self.device, torch.float64)
         rotation = torch.cat([r for _, r in clips]).to(self.device, torch.float64)
-        known = postures and torch.cat(list(postures)).to(self.device, torch.float64)
+        known = None
+        if postures is not None:
+            known = torch.cat(list(postures)).to(self.device, torch.float64)
         targets = Targets(position, rotation, posture=known)
         standing = firmness = still = None
         held = options.contact and self.equations.feet is not None

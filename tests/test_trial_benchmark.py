@@ -126,7 +126,11 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
     forces, out = f"forces={plates(tmp_path)}", f"out={tmp_path / 'p'}"
     raw = {"time": np.arange(0, 2, 0.01), "soleus": np.tile([1.0, -1.0], 100)}
     other = {"time": np.arange(0, 2, 0.01), "stairs": np.zeros(200)}
+    gap = {"time": np.arange(0, 2, 0.01), "soleus": np.full(200, np.nan)}
     cases = [
+        ([forces, out, f"emg={write(tmp_path / 'gap.sto', gap)}"], "soleus of gap is not a finite"),
+        ([f"forces={plates(tmp_path, until=0.0005)}", out], "expected at least 2"),
+        ([forces, out, f"emg={write(tmp_path / 'o.sto', other)}", "names=soleus"], "names: soleus"),
         ([out], "forces= is missing"),
         ([forces], "out= is missing"),
         ([f"forces={tmp_path / 'none'}", out], "no such file"),

@@ -83,8 +83,10 @@ def parse(arguments: Sequence[str]) -> Options:
     if given.get("root", "keep") not in ("keep", "ground"):
         raise UserError(f"root={given['root']}: expected keep or ground")
     contact = _flag("contact", given.get("contact", "false"))
-    for key in ("contact", "belt", "strides"):
-        if key in given and given["embodiment"] != "fullbody":
+    belt = _number("belt", given.get("belt", "0"), 0.0, 15.0, "m/s")
+    strides = _strides(given.get("strides", "0"))
+    for key, asked in (("contact", contact), ("belt", belt), ("strides", strides)):
+        if asked and given["embodiment"] != "fullbody":
             raise UserError(f"{key}={given[key]}: needs embodiment=fullbody, which has feet")
     if contact and "root" in given:
         raise UserError("root= beside contact=true, which finds the floor itself: leave out root=")
@@ -100,8 +102,8 @@ def parse(arguments: Sequence[str]) -> Options:
         root=given.get("root"),
         contact=contact,
         smoothing_hz=None if smoothing is None else _number("smoothing_hz", smoothing, 1, 50, "Hz"),
-        belt=_number("belt", given.get("belt", "0"), 0.0, 15.0, "m/s"),
-        strides=_strides(given.get("strides", "0")),
+        belt=belt,
+        strides=strides,
         activations=_flag("activations", given.get("activations", "false")),
     )
 

@@ -34,15 +34,24 @@ def foot_heights(embodiment: Embodiment, qpos: np.ndarray, toes: bool = True) ->
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     feet = [embodiment.foot_geoms[side] for side in ("left", "right")]
     if not toes:
-        # A body comes before its children: the toes' geoms have the higher body.
-        owners = [model.geom_bodyid[geoms] for geoms in feet]
-        feet = [geoms[owner == owner.min()] for geoms, owner in zip(feet, owners, strict=True)]
-    heights = np.zeros((len(qpos), 2))
-    for row, posture in zip(heights, qpos, strict=True):
-        data.qpos[:] = posture
-        mujoco.mj_kinematics(model, data)
-        row[:] = [lowest_points(model, data, geoms)[:, 2].min() for geoms in feet]
-    return heights
+        feet = [_without_and_toes(model, geoms)[0] for geoms in feet]
+    return np.array([_lowest(model, data, posture, feet) for posture in qpos])
+
+
+def _without_and_toes(model: mujoco.MjModel, geoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the geoms of heel and sole, and those of the toes, of a foot's."""
+    # A body comes before its children: the toes' geoms have the higher body.
+    owner = model.geom_bodyid[geoms]
+    return geoms[owner == owner.min()], geoms[owner == owner.max()]
+
+
+def _lowest(
+    model: mujoco.MjModel, data: mujoco.MjData, posture: np.ndarray, parts: Sequence[np.ndarray]
+) -> list[float]:
+    """Return the height (m) of the lowest point of each set of geoms at a posture (nq,)."""
+    data.qpos[:] = posture
+    mujoco.mj_kinematics(model, data)
+    return [float(lowest_points(model, data, geoms)[:, 2].min()) for geoms in parts]
 
 
 def ground_shift(embodiment: Embodiment, qpos: np.ndarray) -> float:
@@ -66,28 +75,17 @@ def bend_toes(
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     bent = qpos.copy()
     for side in sides:
-        geoms = embodiment.foot_geoms[side]
-        owner = model.geom_bodyid[geoms]
-        toes = geoms[owner == owner.max()]
+        _, toes = _without_and_toes(model, embodiment.foot_geoms[side])
         joint = model.joint(f"mtp_angle_{side[0]}")
-        neutral, (lower, upper) = model.qpos0[joint.qposadr[0]], joint.range
-
-        def height(posture: np.ndarray, toes: np.ndarray = toes) -> float:
-            data.qpos[:] = posture
-            mujoco.mj_kinematics(model, data)
-            return float(lowest_points(model, data, toes)[:, 2].min())
-
+        column, upwards = joint.qposadr[0], joint.range[0]  # extension is negative
         for posture in bent:
-            if height(posture) >= floor:
+            if _lowest(model, data, posture, [toes])[0] >= floor:
                 continue
-            ends = []
-            for end in (lower, upper):
-                posture[joint.qposadr[0]] = end
-                ends.append(height(posture))
-            least, most = neutral, (lower, upper)[int(np.argmax(ends))]
-            if max(ends) >= floor:
-                for _ in range(_BISECTIONS):
-                    posture[joint.qposadr[0]] = middle = (least + most) / 2
-                    least, most = (least, middle) if height(posture) >= floor else (middle, most)
-            posture[joint.qposadr[0]] = most
+            least, most = posture[column], upwards
+            # Where even the end of the range is too little, this goes there.
+            for _ in range(_BISECTIONS):
+                posture[column] = middle = (least + most) / 2
+                above = _lowest(model, data, posture, [toes])[0] >= floor
+                least, most = (least, middle) if above else (middle, most)
+            posture[column] = most
     return embodiment.couplings.complete_qpos(bent)

@@ -53,6 +53,17 @@ def read_storage(path: Path, name: str) -> list[SourceClip]:
     return [clip]
 
 
+def read_columns(path: Path) -> SourceClip:
+    """Read a storage file of anything: columns by their labels, in the file's own units.
+
+    Raises:
+        SourceError: the header, the labels or the table are not as they must be.
+    """
+    _, labels, table = read_table(path)
+    columns = dict(zip(labels[1:], table.T[1:], strict=True))
+    return SourceClip(path.stem, path, _FORMAT, table[:, 0], columns)
+
+
 def read_table(path: Path) -> tuple[dict[str, str], list[str], np.ndarray]:
     """Read a storage file as it stands.
 
