@@ -10,9 +10,10 @@ from retarget.normal_equations import NormalEquations, Targets
 from retarget.self_collision import SelfCollision
 from retarget.smooth_solve import SmoothSystem, second_difference, second_difference_transposed
 from retarget.solve_options import SolveOptions
-from retarget.tracks import LEAST_ELEVATION
+from retarget.tracks import LEAST_ELEVATION, TWIST
 from sim.embodiment import Embodiment
 from sim.rotations import quat_multiply
+from sim.static_optimization import held_range
 
 
 class GaussNewton:
@@ -35,10 +36,14 @@ class GaussNewton:
         self._pull, self._posture = options.neutral, options.posture
         self._iterations = options.solver_iterations
         coordinates = equations.coordinates
-        self._lower, self._upper = coordinates.lower.clone(), coordinates.upper
+        self._lower, self._upper = coordinates.lower.clone(), coordinates.upper.clone()
         for column, name in enumerate(embodiment.independent_joints):
             if name.startswith("shoulder_elv"):
                 self._lower[column] = LEAST_ELEVATION
+            if name == TWIST:
+                low, high = held_range(embodiment, name, options.twist_effort)
+                self._lower[column] = self._lower[column].clamp_min(low)
+                self._upper[column] = self._upper[column].clamp_max(high)
         neutral = embodiment.model.qpos0[embodiment.independent_qpos]
         self.neutral = torch.as_tensor(neutral, dtype=torch.float64, device=equations.device).clamp(
             self._lower.double(), self._upper.double()

@@ -79,6 +79,7 @@ class Retargeter:
             smoothing_hz=config.smoothing_hz,
             balance=config.balance,
             standing_margin=config.standing_margin,
+            twist_effort=config.twist_effort,
             avoid_self_collision=config.avoid_self_collision,
         )
         self.solver = Solver(self.embodiment, options, device=config.device)

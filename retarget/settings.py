@@ -47,6 +47,11 @@ class RetargetConfig:
     standing_margin: float = opt(
         0.08, "how far within its soles the weight of a body that does not step should rest (m)"
     )
+    twist_effort: float = opt(
+        0.4,
+        "part of their strength that it may take muscles to hold the trunk turned about the spine: "
+        "it is not turned further; 10 or more: as far as it goes",
+    )
     avoid_self_collision: bool = opt(True, "keep parts of the body out of each other")
     activations: bool = opt(True, "store the muscle activations that explain each frame")
     allow_pickle: bool = opt(False, "read .pkl body models; unpickling runs code from the file")
@@ -63,6 +68,7 @@ RANGES = {
     "fps": (20.0, 1000.0),
     "smoothing_hz": (0.5, 100.0),
     "standing_margin": (0.0, 1.0),
+    "twist_effort": (0.0, 1000.0),
     "workers": (0, 1024),
     "batch_frames": (1, 10_000_000),
 }

@@ -28,6 +28,8 @@ class SolveOptions:
         middle_steps, last_steps: steps on the second and on the last level, contact held.
         balance_margin: how far within the soles the weight should rest while the body steps (m).
         standing_margin: how far within them while it stands and has no next step to catch it (m).
+        twist_effort: the trunk is turned no further about the spine than where holding it there
+            would take this part of the strength of the muscles that can.
         balance_rounds: how often what is left to balance is found, and asked for.
         balance_steps: steps with what balance asks, on the second level and on all frames.
         detour_hz: frequency at which deviations that keep the body's parts apart are halved, if
@@ -56,6 +58,7 @@ class SolveOptions:
     last_steps: int = 1
     balance_margin: float = 0.01
     standing_margin: float = 0.08
+    twist_effort: float = 0.4
     balance_rounds: int = 2
     balance_steps: tuple[int, int] = (4, 1)
     detour_hz: float = 4.0

@@ -57,6 +57,8 @@ _DIGIT_WEIGHT = 0.003
 #: Least shoulder elevation (rad). Below it the humerus is inside the thorax's collision geom, and
 #: elv_angle, the plane in which the arm is raised, loses its meaning and whirls.
 LEAST_ELEVATION = 0.12
+#: The joint that turns the trunk about the spine.
+TWIST = "axial_rotation"
 
 
 def tracks(embodiment: Embodiment) -> tuple[Track, ...]:

@@ -27,6 +27,7 @@ _TORQUE_SCALE = 5.0  # residual (Nm, or N for slides) that costs as much as one 
 _ROOT_SCALE = 50.0  # residual force or moment on the root (N, Nm) likewise
 _EFFORT = 1e-2
 _BATCH = 8
+_HELD_WITHIN = 2e-3  # rad, to which the angle is found from which a joint is not held
 
 
 def static_optimization(
@@ -60,16 +61,51 @@ def static_optimization(
     return solution[:, : embodiment.model.nu].numpy().astype(np.float64)
 
 
+def held_range(embodiment: Embodiment, joint: str, effort: float) -> tuple[float, float]:
+    """Return how far (rad) below and above neutral muscles can hold a joint.
+
+    What is stretched as it turns pulls back, and what turns it has less and less of an arm. The
+    body is in its neutral posture otherwise; an end is where holding the joint still takes that
+    part of the moment that its muscles can give there (neutral, if it takes more there already).
+
+    Args:
+        embodiment: the body.
+        joint: an independent joint.
+        effort: part of the moment that its muscles can give.
+    """
+    system, model = _System(embodiment), embodiment.model
+    adr = int(model.joint(joint).qposadr[0])
+    row = system.width_of_root + embodiment.independent_joints.index(joint)
+    still, neutral = np.zeros(model.nv), model.qpos0[adr]
+
+    def held(angle: float) -> bool:
+        pose = model.qpos0.copy()
+        pose[adr] = angle
+        matrix, target = system.assemble(embodiment.couplings.complete_qpos(pose), still, still)
+        needed = target[row]
+        most = np.maximum(np.sign(needed) * matrix[row, : model.nu], 0.0).sum()
+        return abs(needed) <= effort * most
+
+    ends = []
+    for limit in model.joint(joint).range if held(neutral) else (neutral, neutral):
+        inside, outside = (limit if held(limit) else neutral), limit
+        while abs(outside - inside) > _HELD_WITHIN:
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if held(middle) else (inside, middle)
+        ends.append(float(inside))
+    return ends[0], ends[1]
+
+
 class _System:
     """Assembles the linear system of one frame at a time."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         self.body, self.model = embodiment, embodiment.model
         self.data = mujoco.MjData(self.model)
-        self._root = 6 * embodiment.has_root
-        self._free = np.concatenate((np.arange(self._root), embodiment.independent_dofs))
+        self.width_of_root = root = 6 * embodiment.has_root
+        self._free = np.concatenate((np.arange(root), embodiment.independent_dofs))
         scale = np.full(len(self._free), _TORQUE_SCALE)
-        scale[: self._root] = _ROOT_SCALE
+        scale[:root] = _ROOT_SCALE
         self._weight = 1.0 / scale
         self._feet = np.concatenate(list(embodiment.foot_geoms.values())).astype(int)
         mass = self.model.body_mass.sum()

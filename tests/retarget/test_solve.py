@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import mujoco
 import numpy as np
 import pytest
@@ -7,9 +9,10 @@ from retarget.clearance import lowest_heights, raise_above_floor
 from retarget.motion_set import load_motion_set
 from retarget.solve import Solver
 from retarget.solve_options import SolveOptions
-from retarget.tracks import LEAST_ELEVATION, track_frames, tracks
+from retarget.tracks import LEAST_ELEVATION, TWIST, track_frames, tracks
 from sim.independent import IndependentCoordinates, joint_limits
 from sim.kinematics import Kinematics
+from sim.static_optimization import held_range
 from tests.conftest import ROOT, body
 
 EXACT = SolveOptions(contact=False, smoothing_hz=float("inf"), neutral=0.0, last_steps=6)
@@ -62,6 +65,30 @@ def test_a_motion_of_the_body_itself_is_found_again(name):
     for column, joint in enumerate(embodiment.independent_joints):
         if joint.startswith("shoulder_elv"):
             assert joints[:, column].min() >= LEAST_ELEVATION - 1e-6
+
+
+def test_a_trunk_is_turned_as_far_as_its_muscles_hold_it():
+    """Shoulders and hips stay where they were asked for: other joints turn instead."""
+    embodiment, qpos = demo("fullbody", frames=slice(0, 40))
+    qpos = qpos.copy()
+    twist = embodiment.model.joint(TWIST).qposadr[0]
+    qpos[:, twist] = 0.5
+    wanted = targets(embodiment, qpos)
+    low, high = held_range(embodiment, TWIST, EXACT.twist_effort)
+    turned, errors = [], []
+    for effort in (EXACT.twist_effort, 10.0):
+        options = replace(EXACT, twist_effort=effort)
+        solution = Solver(embodiment, options, dtype=torch.float64).solve([wanted], 100.0)[0]
+        found = solved_qpos(embodiment, solution)
+        turned.append(found[:, twist])
+        reached, _ = targets(embodiment, found)
+        sites = len(embodiment.mimic_sites)
+        errors.append(float((reached - wanted[0])[:, :sites].norm(dim=-1).mean()))
+    assert low < 0 < high < 0.3
+    np.testing.assert_allclose(turned[0], high, atol=1e-6)
+    np.testing.assert_allclose(turned[1], 0.5, atol=1e-3)
+    # A quarter of a radian less over half a metre from the spine to the hands would be 12 cm.
+    assert errors[1] < 1e-3 < errors[0] < 0.03, errors
 
 
 def test_clips_solved_together_are_as_if_alone():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import mujoco
 import numpy as np
+import pytest
 import torch
 
 from mm_torch.build import demo_folder
 from sim import Embodiment
 from sim.models import PHANTOM_INERTIA, PUBLISHED_INERTIA
-from sim.static_optimization import _solve, _System, static_optimization
+from sim.static_optimization import _solve, _System, held_range, static_optimization
 from tests.conftest import body
 
 
@@ -76,3 +77,38 @@ def test_the_ground_carries_a_standing_body(fullbody: Embodiment) -> None:
     )  # fmt: skip
     residual = matrix[2] @ solution[0].numpy() - target[2]
     assert abs(residual / target[2]) < 0.02
+
+
+def test_no_joint_is_held_where_it_takes_more_than_muscles_may_give(fullbody: Embodiment) -> None:
+    """The ends of the range, from the body's own forces: passive ones against the largest."""
+    model, joint = fullbody.model, "axial_rotation"
+    low, high = held_range(fullbody, joint, 0.4)
+    # The trunk is as strong either way.
+    assert low == pytest.approx(-high, abs=4e-3) and 0.2 < high < 0.3
+    data = mujoco.MjData(model)
+    data.qpos[:] = model.qpos0
+    data.qpos[model.joint(joint).qposadr[0]] = high
+    data.qpos[:] = fullbody.couplings.complete_qpos(data.qpos)
+    moments = {}
+    reduce = np.zeros(model.nv)
+    reduce[model.joint(joint).dofadr[0]] = 1.0
+    followers = fullbody.couplings.driver_dof_adr == model.joint(joint).dofadr[0]
+    slopes = fullbody.couplings.slopes(data.qpos)
+    reduce[fullbody.couplings.dof_adr[followers]] = slopes[followers]
+    for name, act in (("rest", np.zeros(model.nu)), ("all", np.ones(model.nu))):
+        data.act[:] = act
+        mujoco.mj_forward(model, data)
+        moments[name] = data.qfrc_actuator.copy()
+        moment = np.zeros((model.nu, model.nv))
+        mujoco.mju_sparse2dense(
+            moment, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind
+        )
+        moments[f"{name} each"] = (moment @ reduce) * data.actuator_force
+    needed = reduce @ (data.qfrc_bias - data.qfrc_passive - moments["rest"])
+    most = np.maximum(moments["all each"] - moments["rest each"], 0.0).sum()
+    assert needed == pytest.approx(0.4 * most, rel=0.05)
+    weaker, stronger = (held_range(fullbody, joint, effort)[1] for effort in (0.2, 0.8))
+    assert weaker < high < stronger
+    np.testing.assert_allclose(held_range(fullbody, joint, 100.0), model.joint(joint).range)
+    # What does not hold it where it is does not hold it anywhere.
+    assert held_range(fullbody, "flex_extension", 0.1) == (0.0, 0.0)
