@@ -18,7 +18,9 @@ only push, those of the soles count from a little before they close, and the roo
 other, which muscles move through the feet alone: no residual force helps.
 
 A body that walks leaves its balance to the next step, and its ankles hold it loosely; one that
-stands, with no step to come, is held where its motion has it.
+stands, with no step to come, is held where its motion has it. Its trunk and arms come back more
+slowly: for a trunk that is ten degrees off to be back at once, the ground would have to push beyond
+the soles.
 """
 
 from __future__ import annotations
@@ -45,23 +47,30 @@ class Gains:
 
     Natural frequencies are those of critically damped errors (rad/s); inertia is added to every
     coordinate's own (kg m²), so that light ones count; effort is per squared activation off the
-    motion's; near is the distance from which a sole counts as on the ground (m).
+    motion's; near is the distance from which a sole counts as on the ground (m); approach is the
+    speed with which a joint comes back at most (rad/s).
     """
 
     joints: float = 20.0
+    upper: float = 20.0  # of the joints that move no foot: trunk and arms
     root: float = 29.0
     travel: float = 2.3  # of the root's horizontal position
     damping: float = 0.92
     root_weight: float = 4.0
     travel_weight: float = 0.8  # on top of the root's: balance is for the next step to keep
+    upper_weight: float = 1.0
     swing_weight: float = 5.5  # of the leg that is off the ground
     inertia: float = 0.057
     effort: float = 1500.0
     near: float = 0.02
+    approach: float = np.inf
 
 
 WALKING = Gains()
-STANDING = Gains(travel=10.0, root_weight=2.9, travel_weight=2.0, effort=500.0, near=0.003)
+STANDING = Gains(
+    upper=13.0, travel=10.0, root_weight=2.9, travel_weight=2.0, upper_weight=2.5, effort=500.0,
+    near=0.003, approach=2.0,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,15 +96,24 @@ class _Hold:
     """Gains in the form in which they are needed."""
 
     def __init__(
-        self, model: mujoco.MjModel, control_dt: float, soles: np.ndarray, root: int, gains: Gains
+        self,
+        model: mujoco.MjModel,
+        control_dt: float,
+        soles: np.ndarray,
+        root: int,
+        upper: np.ndarray,
+        gains: Gains,
     ) -> None:
         self.gains = gains
         self.step = StepModel(model, control_dt, soles, gains.near)
         frequency = np.full(model.nv, gains.joints)
+        frequency[upper] = gains.upper
         frequency[:root] = gains.root
         frequency[: min(root, 2)] = gains.travel
         self.stiffness = frequency**2
         self.damping = 2 * gains.damping * frequency
+        self.most = self.damping * gains.approach
+        self.most[:root] = np.inf
 
 
 class ComputedMuscleControl:
@@ -127,12 +145,14 @@ class ComputedMuscleControl:
         self._filter = ActivationFilter(
             embodiment, model.opt.timestep, round(control_dt / model.opt.timestep), torch.float64
         )
+        self._legs, self._feet = _legs(embodiment), embodiment.foot_geoms
+        lower = [joint for leg in self._legs.values() for joint in leg]
+        self._upper = np.setdiff1d(np.arange(len(embodiment.independent_dofs)), lower)
+        upper = embodiment.independent_dofs[self._upper]
         self._holds = {
-            still: _Hold(model, control_dt, np.array(soles, int), self._root, chosen)
+            still: _Hold(model, control_dt, np.array(soles, int), self._root, upper, chosen)
             for still, chosen in ((False, gains), (True, standing))
         }
-        self._legs = _legs(embodiment)
-        self._feet = embodiment.foot_geoms
 
     def excitations(self, data: mujoco.MjData, target: Target) -> np.ndarray:
         """Return the excitations (nu,) of the control step that starts at `data`.
@@ -198,7 +218,8 @@ class ComputedMuscleControl:
         error = np.zeros(self.model.nv)
         mujoco.mj_differentiatePos(self.model, error, 1.0, data.qpos, target.qpos)
         slow = target.qvel - data.qvel
-        return (target.qacc + hold.stiffness * error + hold.damping * slow)[self._free]
+        back = np.clip(hold.stiffness * error, -hold.most, hold.most)
+        return (target.qacc + back + hold.damping * slow)[self._free]
 
     def _weights(self, hold: _Hold, qpos: np.ndarray, target: Target) -> np.ndarray:
         """(nfree,) root of each coordinate's inertia, what it drives included."""
@@ -211,6 +232,7 @@ class ComputedMuscleControl:
         reduce = full[self._free]
         inertia = ((reduce @ hold.step.mass) * reduce).sum(1)
         weight = np.sqrt(inertia + gains.inertia)
+        weight[self._root + self._upper] *= gains.upper_weight
         weight[: self._root] *= gains.root_weight
         weight[: min(self._root, 2)] *= gains.travel_weight
         for foot in target.swing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import mujoco
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from mm_torch.build import demo_folder
 from retarget.motion_set import load_motion_set
 from sim.activation_filter import ActivationFilter
-from sim.computed_muscle_control import ComputedMuscleControl, Target
+from sim.computed_muscle_control import ComputedMuscleControl, Gains, Target
 from sim.embodiment import CONTROL_HZ, Embodiment
 from sim.simulator import SimOptions, apply_options
 
@@ -84,3 +85,49 @@ def test_follows_a_movement_that_its_activations_alone_leave(
     controlled, open_loop = _play(bimanual, model, True), _play(bimanual, model, False)
     assert controlled < 0.05
     assert controlled < 0.25 * open_loop
+
+
+def test_joints_come_back_at_their_own_pace_and_no_faster_than_asked(
+    bimanual: Embodiment, model: mujoco.MjModel
+) -> None:
+    gains = Gains(joints=20.0, upper=10.0, damping=0.9, approach=2.0)
+    control = ComputedMuscleControl(bimanual, model, 1 / CONTROL_HZ, gains)
+    data, still = mujoco.MjData(model), np.zeros(model.nv)
+    column = int(model.joint("elbow_flex_r").dofadr[0])
+    row = bimanual.independent_joints.index("elbow_flex_r")
+    # Critically damped but for a tenth: w² e, or 2 z w v at most.
+    for error, wanted in ((0.1, 10.0), (1.0, 36.0), (-1.0, -36.0)):
+        goal = data.qpos.copy()
+        goal[column] += error
+        target = Target(goal, still, still, np.zeros(model.nu))
+        found = control._wanted(control._holds[False], data, target)
+        assert found[row] == pytest.approx(wanted)
+        assert np.abs(np.delete(found, row)).max() < 1e-9
+    # Speed is damped without a bound.
+    data.qvel[column] = 10.0
+    target = Target(data.qpos.copy(), still, still, np.zeros(model.nu))
+    assert control._wanted(control._holds[False], data, target)[row] == pytest.approx(-180.0)
+
+
+def test_trunk_and_arms_have_gains_of_their_own(fullbody: Embodiment) -> None:
+    gains = Gains(joints=20.0, upper=10.0, upper_weight=3.0)
+    controls = [
+        ComputedMuscleControl(fullbody, fullbody.model, 1 / CONTROL_HZ, chosen)
+        for chosen in (gains, replace(gains, upper_weight=1.0))
+    ]
+    data, still = mujoco.MjData(fullbody.model), np.zeros(fullbody.model.nv)
+    goal = data.qpos.copy()
+    goal[fullbody.independent_qpos] += 0.01
+    target = Target(goal, still, still, np.zeros(fullbody.model.nu))
+    holds = [control._holds[False] for control in controls]
+    for hold in holds:
+        hold.step.read(data)
+    wanted = controls[0]._wanted(holds[0], data, target)[6:]
+    heavier, plain = (
+        control._weights(hold, data.qpos, target)[6:]
+        for control, hold in zip(controls, holds, strict=True)
+    )
+    for row, name in enumerate(fullbody.independent_joints):
+        legs = name.split("_")[0] in ("hip", "knee", "ankle", "subtalar", "mtp")
+        assert wanted[row] == pytest.approx(4.0 if legs else 1.0), name
+        assert heavier[row] / plain[row] == pytest.approx(1.0 if legs else 3.0), name
