@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 # MuJoCo chooses its OpenGL when it is imported, so it is chosen before that.
@@ -22,6 +23,7 @@ from mm_torch.goal_task import GoalTask
 from mm_torch.goals import Marker
 from mm_torch.policy_loading import LoadedPolicy, load_policy
 from mm_torch.render import Scene, VideoRenderer
+from retarget.video import check_video, write_video
 
 USAGE = """
 usage: python -m mm_torch.play checkpoint=FILE [video=FILE.mp4] [motions=SET] [key=value ...]
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     ghost = flag(own.get("ghost", "true"), "ghost")
     video = Path(own["video"]) if "video" in own else None
     if video is not None:
-        _check_video(video)
+        check_video(video)
     elif not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise UserError("no display for a window: give video=FILE.mp4")
     loaded = load_policy(own["checkpoint"], settings, nworld=1)
@@ -98,8 +100,6 @@ def _write_video(
     loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: float, path: Path, fps: float,
     width: int, height: int,
 ) -> None:  # fmt: skip
-    import imageio_ffmpeg
-
     try:
         renderer = VideoRenderer(scene, height, width)
     except Exception as error:  # each OpenGL backend fails in its own way
@@ -109,24 +109,17 @@ def _write_video(
         ) from error
     stride = max(1, round(1.0 / (loaded.task.simulator.control_dt * fps)))
     rate = 1.0 / (loaded.task.simulator.control_dt * stride)
-    temporary = path.with_name(f".{path.stem}.partial.mp4")
-    writer = imageio_ffmpeg.write_frames(
-        str(temporary), (width, height), fps=rate, quality=7, macro_block_size=2,
-        output_params=["-loglevel", "error"],
-    )  # fmt: skip
-    writer.send(None)
-    try:
+
+    def images() -> Iterator[np.ndarray]:
         for clip in clips:
-            for index, moment in enumerate(states(loaded, clip, seconds)):
-                if index % stride == 0:
-                    scene.update(*moment)
-                    writer.send(np.ascontiguousarray(renderer.frame()))
-        writer.close()
-        os.replace(temporary, path)
+            for moment in islice(states(loaded, clip, seconds), 0, None, stride):
+                scene.update(*moment)
+                yield renderer.frame()
+
+    try:
+        write_video(path, images(), rate)
     finally:
-        writer.close()
         renderer.close()
-        temporary.unlink(missing_ok=True)
 
 
 def _show_window(loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: float) -> None:
@@ -156,17 +149,6 @@ def _clips(loaded: LoadedPolicy, name: str | None) -> list[int]:
     if name not in names:
         raise UserError(f"clip={name}: the motion set has {', '.join(names[:8])}")
     return [names.index(name)]
-
-
-def _check_video(path: Path) -> None:
-    if path.suffix != ".mp4":
-        raise UserError(f"video={path}: expected a file that ends in .mp4")
-    if not path.resolve().parent.is_dir():
-        raise UserError(f"video={path}: its folder does not exist")
-    try:
-        import imageio_ffmpeg  # noqa: F401
-    except ImportError as error:
-        raise UserError("video= needs imageio-ffmpeg: pip install 'mm-torch[video]'") from error
 
 
 def _number(own: dict[str, str], key: str, default: float) -> float:
