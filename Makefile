@@ -1,7 +1,8 @@
 # make demo   set up .venv, train two arms on the demo motions, render a video
-# make test   set up .venv, run the tests
+# make test   set up .venv, run the tests, files of them side by side
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 # Installed first; pyproject.toml says which releases will do.
 TORCH ?= torch==2.13.0
 RUN ?= runs/demo/$(shell date +%Y-%m-%d-%H%M%S)
@@ -14,7 +15,8 @@ demo: $(VENV)/installed
 	@echo "policy, logs and video are in $(RUN); curves: $(VENV)/bin/tensorboard --logdir runs"
 
 test: $(VENV)/installed lint
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -m timing
+	$(VENV)/bin/python -m pytest -q -m 'not timing' -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -80,6 +80,7 @@ def test_stages_add_up_to_the_training_step(capsys: pytest.CaptureFixture) -> No
     assert 1 / 3 < total * row["training_steps_per_second"] / 4 < 3
 
 
+@pytest.mark.timing
 def test_mujoco_shares_are_parts_of_the_step(bimanual: Embodiment) -> None:
     simulator = MujocoSim(bimanual, 2, SimOptions(threads=1))
     excitations = torch.full_like(simulator.ctrl, 0.1)
@@ -98,6 +99,7 @@ def test_mujoco_shares_are_parts_of_the_step(bimanual: Embodiment) -> None:
     assert shares["tendon"] > 3 * shares["integrate"]
 
 
+@pytest.mark.timing
 def test_clock_gives_an_inner_stage_its_own_time() -> None:
     class Work:
         def outer(self) -> None:
