@@ -29,7 +29,11 @@ def check_video(path: Path) -> None:
 
 
 def write_video(path: Path, images: Iterator[np.ndarray], fps: float) -> None:
-    """Write images as an MP4, whole or not at all."""
+    """Write images as an MP4, whole or not at all.
+
+    Raises:
+        UserError: there are no images.
+    """
     import imageio_ffmpeg
 
     handle, temporary = tempfile.mkstemp(dir=path.resolve().parent, suffix=".tmp.mp4")
@@ -45,6 +49,8 @@ def write_video(path: Path, images: Iterator[np.ndarray], fps: float) -> None:
                 )  # fmt: skip
                 writer.send(None)
             writer.send(np.ascontiguousarray(image))
+        if writer is None:
+            raise UserError(f"video={path}: there is no frame to show: ask for a longer time")
         writer.close()
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)

@@ -11,6 +11,7 @@ from cfg import UserError
 from retarget.__main__ import main
 from retarget.motion_set import load_motion_set
 from retarget.show import chosen_frames, heading, smooth
+from retarget.video import write_video
 from tests.conftest import ROOT, body
 
 
@@ -55,6 +56,13 @@ def test_video_has_the_frames_asked_for(result, tmp_path):
     assert np.abs(left - right).max() > 60  # a skeleton here, a body there
     assert images[0][-10:].mean() > 25  # the floor is lit (37; 13 where the lights are not placed)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
+
+
+def test_a_video_of_nothing_is_refused_and_leaves_no_file(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    with pytest.raises(UserError, match=r"clip\.mp4: there is no frame to show"):
+        write_video(tmp_path / "clip.mp4", iter(()), 10.0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_frames_follow_time_and_speed():
