@@ -28,7 +28,9 @@ a file in cfg/ (demo, walk, bimanual, fullbody, bimanual_amp, bimanual_add, full
 agent=ppo, world_model or amp chooses the learner in its place. The run's folder
 (runs/NAME/DATE-TIME unless run.dir is given) gets config.yaml, TensorBoard events, metrics.jsonl
 and checkpoints/{last,best}.pt. Ctrl-C saves and stops; resume= goes on. warm_start= begins with the
-policy of another run, of either agent; observation and network shape are then the checkpoint's.
+policy of another run, of either agent; observation and network shape are then the checkpoint's. A
+first lesson (pretraining.rounds, which cfg=walk has) is given to such a policy as well: it teaches
+it other motions, and pretraining.rounds=0 leaves it out.
 """
 
 

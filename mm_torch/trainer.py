@@ -82,11 +82,12 @@ class Trainer:
     def warm_start(self, path: str | Path) -> None:
         """Begin with the policy of a checkpoint in place of an untrained one.
 
+        A lesson (`pretraining.rounds`) is given to it all the same: that teaches it other motions.
+
         Raises:
             UserError: it does not fit.
         """
         warm_start(self.agent, path)
-        self._lesson_due = False
 
     @property
     def steps(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,25 @@ def test_what_does_not_fit_is_one_line(finished: Path, tmp_path: Path) -> None:
     trainer.close()
     with pytest.raises(UserError, match="warm_start= cannot be combined with resume="):
         train.main([f"resume={tmp_path}", f"warm_start={finished}"])
+
+
+def test_a_taught_policy_is_taught_more(tmp_path: Path) -> None:
+    """The lesson begins where the first one ended, and may be left out."""
+    settings = ["cfg=demo", "sim.backend=mujoco", "sim.nworld=4", "device=cpu", "torch_threads=1",
+                "network.actor_hidden=[64]", "network.critic_hidden=[16]", "agent.num_steps=8",
+                "agent.minibatch_size=16", "total_steps=32", "evaluation.max_steps=5",
+                "pretraining.steps=10", "pretraining.updates=60", "pretraining.batch=32",
+                "pretraining.lr=0.005"]  # fmt: skip
+
+    def errors(name: str, rounds: int, *start: str) -> list[float]:
+        folder = tmp_path / name
+        own = [f"run.dir={folder}", f"pretraining.rounds={rounds}"]
+        assert train.main([*settings, *own, *start]) == 0
+        lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        return [line["Lesson/error"] for line in lines if "Lesson/error" in line]
+
+    (first,) = errors("first", 1)
+    start = f"warm_start={tmp_path}/first/checkpoints/last.pt"
+    (second,) = errors("second", 1, start)
+    assert second < 0.6 * first, (first, second)
+    assert errors("left_out", 0, start) == []
