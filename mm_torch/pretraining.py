@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from agents import ActorCritic, linear_schedule
+from agents.losses import imitation_loss
 from agents.metrics import Metrics
 from agents.precision import autocast
 from cfg.errors import UserError
@@ -239,7 +240,7 @@ class Lesson:
 
     def _learn(self, stop: Callable[[], bool]) -> bool:
         """Make the round's updates; return whether all of them."""
-        config, losses = self._config, []
+        config, squared = self._config, []
         for group in self._optimizer.param_groups:
             group["lr"] = config.lr * linear_schedule(self.progress, config.lr_floor)
         for _ in range(config.updates):
@@ -248,12 +249,11 @@ class Lesson:
             obs, label = self._asked.sample(config.batch, self._generator)
             with autocast(config.precision, obs.device):
                 excitation = self._act.excitation(obs)
-            loss = (excitation - label).square().mean()
             self._optimizer.zero_grad()
-            loss.backward()
+            imitation_loss(excitation, label).backward()
             self._optimizer.step()
-            losses.append(loss.detach())
-        self.error = float(torch.stack(losses).mean().sqrt())
+            squared.append((excitation.detach() - label).square().mean())
+        self.error = float(torch.stack(squared).mean().sqrt())
         return True
 
     def _snapshot(self) -> dict[str, Any]:

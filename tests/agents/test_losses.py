@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from agents.losses import approximate_kl, explained_variance, policy_loss, standardize, value_loss
+from agents.losses import (
+    approximate_kl,
+    explained_variance,
+    imitation_loss,
+    policy_loss,
+    standardize,
+    value_loss,
+)  # fmt: skip
 
 
 def test_policy_loss_is_pessimistic_on_both_sides():
@@ -32,3 +39,17 @@ def test_explained_variance_and_standardize():
     assert abs(explained_variance(torch.full((100,), 3.0), targets).item()) < 1e-5
     z = standardize(5.0 + 2.0 * targets)
     assert abs(z.mean().item()) < 1e-5 and z.std(correction=0).item() == pytest.approx(1.0)
+
+
+def test_imitation_counts_a_state_by_the_root_of_its_square() -> None:
+    label = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+    excitation = torch.tensor([[0.3, 0.4], [0.03, 0.04]], requires_grad=True)
+    loss = imitation_loss(excitation, label, smallest=0.0)
+    # Root mean squares: sqrt((0.09 + 0.16) / 2) = 0.353553, and a tenth of that.
+    torch.testing.assert_close(loss, torch.tensor((0.353553 + 0.0353553) / 2))
+    loss.backward()
+    # A fall that is off by ten times as much pulls as hard, not ten times harder.
+    torch.testing.assert_close(excitation.grad[0], excitation.grad[1])
+    small = torch.full((1, 2), 1e-4, requires_grad=True)
+    imitation_loss(small, label[:1]).backward()
+    assert small.grad.norm() < 0.02 * excitation.grad[0].norm() * 2
