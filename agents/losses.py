@@ -44,11 +44,21 @@ def standardize(x: Tensor) -> Tensor:
     return (x - x.mean()) / (x.std(correction=0) + 1e-8)
 
 
-def imitation_loss(excitation: Tensor, label: Tensor, smallest: float = 0.01) -> Tensor:
-    """() mean over states of the root mean square error of (B, nu) excitations.
+def imitation_loss(
+    excitation: Tensor, label: Tensor, kind: str = "squared", smallest: float = 0.01
+) -> Tensor:
+    """() mean error of (B, nu) excitations, by its square or by each state's root mean square.
 
-    Squared errors would be those of falls: in the last half second before one, a teacher excites
-    whatever may still help, and an eighth of the states make up some two thirds of their sum.
-    States with an error far below ``smallest`` pull the less.
+    Squared errors are those of falls for the most part: in the last half second before one, a
+    teacher excites whatever may still help. By their roots every state pulls alike, but for those
+    with an error far below ``smallest``, which pull less.
+
+    Raises:
+        ValueError: ``kind`` is neither "squared" nor "root".
     """
-    return ((excitation - label).square().mean(dim=-1) + smallest**2).sqrt().mean()
+    squared = (excitation - label).square().mean(dim=-1)
+    if kind == "squared":
+        return squared.mean()
+    if kind == "root":
+        return (squared + smallest**2).sqrt().mean()
+    raise ValueError(f"kind={kind}: expected squared or root")

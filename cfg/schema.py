@@ -304,6 +304,11 @@ class PretrainingConfig:
     mirror: bool = opt(False, "learn from the mirror image of every state as well")
     updates: int = opt(100, "updates of the policy in each round")
     batch: int = opt(512, "states of an update")
+    loss: str = opt(
+        "squared",
+        "how far excitations are off counts by its square, or by its root mean square in every "
+        "state (root), by which falls count less: captured motions were stood a little longer",
+    )
     precision: str = opt(
         "auto",
         "of the network in updates: float32, bfloat16 (parameters stay float32), or auto: bfloat16 "
@@ -433,6 +438,7 @@ class Config:
 CHOICES: dict[str, tuple[str, ...]] = {
     "embodiment": ("fullbody", "bimanual"),
     "pretraining.teacher": ("statics", "muscle_control"),
+    "pretraining.loss": ("squared", "root"),
     "pretraining.precision": ("auto", "float32", "bfloat16"),
     "sim.backend": ("auto", "warp", "mujoco"),
     "action.mapping": ("sigmoid", "linear", "musclemimic"),

@@ -250,7 +250,7 @@ class Lesson:
             with autocast(config.precision, obs.device):
                 excitation = self._act.excitation(obs)
             self._optimizer.zero_grad()
-            imitation_loss(excitation, label).backward()
+            imitation_loss(excitation, label, config.loss).backward()
             self._optimizer.step()
             squared.append((excitation.detach() - label).square().mean())
         self.error = float(torch.stack(squared).mean().sqrt())

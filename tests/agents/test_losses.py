@@ -41,15 +41,22 @@ def test_explained_variance_and_standardize():
     assert abs(z.mean().item()) < 1e-5 and z.std(correction=0).item() == pytest.approx(1.0)
 
 
-def test_imitation_counts_a_state_by_the_root_of_its_square() -> None:
-    label = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
-    excitation = torch.tensor([[0.3, 0.4], [0.03, 0.04]], requires_grad=True)
-    loss = imitation_loss(excitation, label, smallest=0.0)
-    # Root mean squares: sqrt((0.09 + 0.16) / 2) = 0.353553, and a tenth of that.
-    torch.testing.assert_close(loss, torch.tensor((0.353553 + 0.0353553) / 2))
-    loss.backward()
-    # A fall that is off by ten times as much pulls as hard, not ten times harder.
-    torch.testing.assert_close(excitation.grad[0], excitation.grad[1])
+def test_imitation_counts_a_state_by_its_square_or_by_the_root_of_it() -> None:
+    label = torch.zeros(2, 2)
+    pulls = {}
+    for kind in ("squared", "root"):
+        excitation = torch.tensor([[0.3, 0.4], [0.03, 0.04]], requires_grad=True)
+        loss = imitation_loss(excitation, label, kind, smallest=0.0)
+        loss.backward()
+        pulls[kind] = loss.item(), excitation.grad.norm(dim=-1)
+    # Mean squares: (0.09 + 0.16) / 2 = 0.125, and a hundredth of that.
+    assert pulls["squared"][0] == pytest.approx((0.125 + 0.00125) / 2)
+    assert pulls["root"][0] == pytest.approx((0.353553 + 0.0353553) / 2)
+    # What is off by ten times as much pulls ten times harder, or as hard.
+    assert pulls["squared"][1][0].item() == pytest.approx(10 * pulls["squared"][1][1].item())
+    assert pulls["root"][1][0].item() == pytest.approx(pulls["root"][1][1].item())
     small = torch.full((1, 2), 1e-4, requires_grad=True)
-    imitation_loss(small, label[:1]).backward()
-    assert small.grad.norm() < 0.02 * excitation.grad[0].norm() * 2
+    imitation_loss(small, label[:1], "root").backward()
+    assert 0.0 < small.grad.norm() < 0.02
+    with pytest.raises(ValueError, match="kind=cubed: expected squared or root"):
+        imitation_loss(small, label[:1], "cubed")

@@ -278,6 +278,21 @@ def test_updates_in_bfloat16_teach_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     assert errors["bfloat16"] == pytest.approx(errors["float32"], rel=0.05)
 
 
+def test_a_lesson_may_count_states_by_their_roots() -> None:
+    """Another way to the same excitations."""
+    heads = []
+    for loss in ("squared", "root"):
+        settings = (*LESSON, f"pretraining.loss={loss}")
+        config, task = small_config("bimanual", *settings), small_task("bimanual", *settings)
+        agent = make_agent(config, task)
+        lesson = Lesson(agent.policy, make_env(config, task), config.pretraining, "sigmoid", 0)
+        assert lesson.give()
+        assert lesson.error < 0.2
+        heads.append(agent.policy.actor.head.weight.detach())
+        task.simulator.close()
+    assert float((heads[1] - heads[0]).norm() / heads[0].norm()) > 1e-3
+
+
 def test_torch_has_one_thread_while_bodies_are_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     """And its own number of them for the updates, also after an error on the way."""
     config, task = small_config("bimanual", *LESSON), small_task("bimanual", *LESSON)
