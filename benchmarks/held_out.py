@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from typing import Any
 import torch
 
 from benchmarks import walking
+from benchmarks.training import run_training
 from cfg import UserError, load_resolved, load_settings
 from mm_torch.evaluation import evaluate
 from mm_torch.policy_loading import load_policy, untrained
@@ -75,13 +75,10 @@ def split(motions: Path, held_out: Sequence[str], out: Path) -> None:
 
 def train(settings: Settings, out: Path) -> None:
     """Train as a user would; raise on failure."""
-    command = [
-        sys.executable, "-m", "mm_torch.train", f"cfg={settings.cfg}", f"motions={out}/training",
-        f"run.dir={out}/run", f"run.minutes={settings.minutes}", f"total_steps={_PLENTY}",
-        *_extra(settings),
-    ]  # fmt: skip
-    print(" ".join(command[1:]), flush=True)
-    subprocess.run(command, check=True)
+    run_training([
+        f"cfg={settings.cfg}", f"motions={out}/training", f"run.dir={out}/run",
+        f"run.minutes={settings.minutes}", f"total_steps={_PLENTY}", *_extra(settings),
+    ])  # fmt: skip
 
 
 def measure(checkpoint: Path, motions: Path, backend: str, starts: int) -> list[dict[str, Any]]:

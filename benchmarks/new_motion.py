@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import walking
+from benchmarks.training import run_training
 from cfg import UserError, load_settings
 from mm_torch.checkpoint import load_checkpoint
 from mm_torch.policy_loading import LoadedPolicy, load_policy
@@ -52,14 +52,11 @@ def teach(settings: Settings, run: Path, more: Sequence[str]) -> Path:
     """Give the lesson as a user would, unless it was; return the policy's file."""
     done = run.with_suffix(".done")
     if not done.exists():
-        command = [
-            sys.executable, "-m", "mm_torch.train", f"cfg={settings.cfg}",
-            f"motions={settings.motions}", f"run.dir={run}",
+        run_training([
+            f"cfg={settings.cfg}", f"motions={settings.motions}", f"run.dir={run}",
             f"pretraining.rounds={settings.rounds}", f"pretraining.minutes={settings.minutes}",
             *_parts(settings.settings), *more,
-        ]  # fmt: skip
-        print(" ".join(command[1:]), flush=True)
-        subprocess.run(command, check=True)
+        ])  # fmt: skip
         done.touch()
     return run / "checkpoints/last.pt"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.new_motion import main
+from benchmarks.training import run_training
 from cfg import UserError
 from mm_torch import train
 from mm_torch.build import demo_folder
@@ -59,3 +60,11 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         main(["checkpoint=x.pt", f"motions={DEMO}", f"out={tmp_path}", "starts=1"])
     with pytest.raises(UserError, match=r"x\.pt"):
         main([f"checkpoint={tmp_path}/x.pt", f"motions={DEMO}", f"out={tmp_path}"])
+
+
+def test_a_training_that_fails_is_one_line(capfd: pytest.CaptureFixture) -> None:
+    with pytest.raises(UserError, match="the training above ended with exit status 2"):
+        run_training(["cfg=demo", "pretraining.rounds=some"])
+    said = capfd.readouterr()
+    assert said.out.startswith("-m mm_torch.train cfg=demo pretraining.rounds=some")
+    assert said.err.startswith("error: ") and said.err.count("\n") == 1
