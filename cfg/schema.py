@@ -307,7 +307,7 @@ class PretrainingConfig:
     loss: str = opt(
         "squared",
         "how far excitations are off counts by its square, or by its root mean square in every "
-        "state (root), by which falls count less: captured motions were stood a little longer",
+        "state (root), by which falls count less: bending, a body stayed up longer so",
     )
     precision: str = opt(
         "auto",
