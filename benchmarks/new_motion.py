@@ -29,7 +29,7 @@ from benchmarks import walking
 from benchmarks.training import run_training
 from cfg import UserError, load_settings
 from mm_torch.checkpoint import load_checkpoint
-from mm_torch.policy_loading import LoadedPolicy, load_policy
+from mm_torch.policy_loading import load_policy
 from mm_torch.table import format_table
 from mm_torch.warm_start import shape_settings
 
@@ -61,41 +61,32 @@ def teach(settings: Settings, run: Path, more: Sequence[str]) -> Path:
     return run / "checkpoints/last.pt"
 
 
-def measure(name: str, checkpoint: Path, motions: str, settings: Settings) -> list[dict[str, Any]]:
-    """Return a record for every clip of a motion file or set, by the policy of a checkpoint."""
-    loaded = _load(checkpoint, motions, settings)
-    records = _records(name, loaded, loaded.act, settings)
-    loaded.task.simulator.close()
-    return records
+def measure(
+    name: str, checkpoint: Path, motions: str, starts: int, expert: bool = False
+) -> list[dict[str, Any]]:
+    """Return a record for every clip of a motion file or set.
 
-
-def measure_teacher(checkpoint: Path, settings: Settings) -> list[dict[str, Any]]:
-    """Return the same by computed muscle control, as the checkpoint's lesson had it."""
-    loaded = _load(checkpoint, settings.motions, settings)
-    records = _records("its teacher", loaded, walking.teacher(loaded), settings)
+    Args:
+        name: of the policy.
+        checkpoint: its file.
+        motions: the motion file or set.
+        starts: frames to start from, spread over every clip.
+        expert: whether computed muscle control, as the policy's lesson had it, acts in its place.
+    """
+    overrides = [f"motions={motions}", f"sim.nworld={starts}", "evaluation.max_steps=1000000"]
+    loaded = load_policy(checkpoint, overrides, starts)
+    policy = walking.teacher(loaded) if expert else loaded.act
+    records = []
+    for clip, motion in enumerate(loaded.task.library.names):
+        chosen = walking.Settings(phases=starts, stride=0, clip=clip)
+        seconds, failed = walking.seconds(loaded, policy, chosen)
+        records.append({"policy": name, "clip": motion, "seconds": seconds, "terminated": failed})
     loaded.task.simulator.close()
     return records
 
 
 def _parts(settings: str) -> list[str]:
     return [part for part in settings.split(";") if part]
-
-
-def _load(checkpoint: Path, motions: str, settings: Settings) -> LoadedPolicy:
-    overrides = [f"motions={motions}", f"sim.nworld={settings.starts}"]
-    overrides += ["evaluation.max_steps=1000000"]
-    return load_policy(checkpoint, overrides, settings.starts)
-
-
-def _records(
-    name: str, loaded: LoadedPolicy, policy: walking.Policy, settings: Settings
-) -> list[dict[str, Any]]:
-    records = []
-    for clip, motion in enumerate(loaded.task.library.names):
-        chosen = walking.Settings(phases=settings.starts, stride=0, clip=clip)
-        seconds, failed = walking.seconds(loaded, policy, chosen)
-        records.append({"policy": name, "clip": motion, "seconds": seconds, "terminated": failed})
-    return records
 
 
 def survival_table(records: Sequence[dict[str, Any]]) -> str:
@@ -126,14 +117,15 @@ def main(arguments: list[str]) -> int:
     first = [f"warm_start={came}", *_parts(settings.onward)]
     onward = teach(settings, out / "taught_on", first)
     anew = teach(settings, out / "from_nothing", shape)
-    records = []
+    new, own, starts = settings.motions, load_checkpoint(came)["config"]["motions"], settings.starts
+    found: dict[str, list[dict[str, Any]]] = {"new": [], "taught before": []}
     for name, policy in (("as it came", came), ("taught on", onward), ("from nothing", anew)):
-        records += [{"group": "new"} | r for r in measure(name, policy, settings.motions, settings)]
+        found["new"] += measure(name, policy, new, starts)
     if settings.expert:
-        records += [{"group": "new"} | r for r in measure_teacher(onward, settings)]
-    own = load_checkpoint(came)["config"]["motions"]
+        found["new"] += measure("its teacher", onward, new, starts, expert=True)
     for name, policy in (("as it came", came), ("taught on", onward)):
-        records += [{"group": "taught before"} | r for r in measure(name, policy, own, settings)]
+        found["taught before"] += measure(name, policy, own, starts)
+    records = [{"group": group} | r for group, part in found.items() for r in part]
     (out / "record.json").write_text(json.dumps(records, indent=1))
     text = survival_table(records) + "\n"
     (out / "table.md").write_text(text)
