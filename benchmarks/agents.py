@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.training import settings_of
 from cfg import UserError, load_settings
 from mm_torch.table import format_table
 
@@ -78,7 +79,7 @@ def train(
         f"seed={seed}", f"run.dir={folder}", f"run.minutes={minutes}", f"total_steps={_PLENTY}",
         f"run.evaluate_interval={_EVERY[agent] * settings.rarely}",
     ]  # fmt: skip
-    command += [part for part in settings.settings.split(";") if part]
+    command += settings_of(settings.settings)
     with (folder.parent / f"{folder.name}.log").open("w") as log:
         subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
 

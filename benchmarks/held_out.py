@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from benchmarks import walking
-from benchmarks.training import run_training
+from benchmarks.training import run_training, settings_of
 from cfg import UserError, load_resolved, load_settings
 from mm_torch.evaluation import evaluate
 from mm_torch.policy_loading import load_policy, untrained
@@ -77,7 +77,8 @@ def train(settings: Settings, out: Path) -> None:
     """Train as a user would; raise on failure."""
     run_training([
         f"cfg={settings.cfg}", f"motions={out}/training", f"run.dir={out}/run",
-        f"run.minutes={settings.minutes}", f"total_steps={_PLENTY}", *_extra(settings),
+        f"run.minutes={settings.minutes}", f"total_steps={_PLENTY}",
+        *settings_of(settings.settings),
     ])  # fmt: skip
 
 
@@ -156,10 +157,6 @@ def clip_table(records: Sequence[dict[str, Any]]) -> str:
         for r in records
     ]  # fmt: skip
     return format_table(header, rows)
-
-
-def _extra(settings: Settings) -> list[str]:
-    return [part for part in settings.settings.split(";") if part]
 
 
 def main(arguments: list[str]) -> int:

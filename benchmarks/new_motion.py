@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import walking
-from benchmarks.training import run_training
+from benchmarks.training import run_training, settings_of
 from cfg import UserError, load_settings
 from mm_torch.checkpoint import load_checkpoint
 from mm_torch.policy_loading import load_policy
@@ -55,7 +55,7 @@ def teach(settings: Settings, run: Path, more: Sequence[str]) -> Path:
         run_training([
             f"cfg={settings.cfg}", f"motions={settings.motions}", f"run.dir={run}",
             f"pretraining.rounds={settings.rounds}", f"pretraining.minutes={settings.minutes}",
-            *_parts(settings.settings), *more,
+            *settings_of(settings.settings), *more,
         ])  # fmt: skip
         done.touch()
     return run / "checkpoints/last.pt"
@@ -85,10 +85,6 @@ def measure(
     return records
 
 
-def _parts(settings: str) -> list[str]:
-    return [part for part in settings.split(";") if part]
-
-
 def survival_table(records: Sequence[dict[str, Any]]) -> str:
     """Return a line for every clip and policy."""
     header = ["clip", "motion", "policy", "min s", "median s", "max s", "mean s", "to the end"]
@@ -112,9 +108,9 @@ def main(arguments: list[str]) -> int:
     if settings.starts < 2:
         raise UserError(f"starts={settings.starts}: expected 2 or more")
     out, came = Path(settings.out), Path(settings.checkpoint)
-    shape = shape_settings(came, _parts(settings.settings))
+    shape = shape_settings(came, settings_of(settings.settings))
     out.mkdir(parents=True, exist_ok=True)
-    first = [f"warm_start={came}", *_parts(settings.onward)]
+    first = [f"warm_start={came}", *settings_of(settings.onward)]
     onward = teach(settings, out / "taught_on", first)
     anew = teach(settings, out / "from_nothing", shape)
     new, own, starts = settings.motions, load_checkpoint(came)["config"]["motions"], settings.starts

@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from cfg import UserError
 
 
+def settings_of(text: str) -> list[str]:
+    """Return the settings of "key=value;key=value"."""
+    return [part for part in text.split(";") if part]
+
+
 def run_training(arguments: Sequence[str]) -> None:
     """Run `python -m mm_torch.train` with these arguments, shown first.
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.training import settings_of
 from cfg import UserError, load_settings
 from mm_torch.action import INVERSES, MAPPINGS
 from mm_torch.expert import Expert
@@ -70,7 +71,7 @@ def load(checkpoint: str, settings: Starts) -> LoadedPolicy:
     Raises:
         UserError: it cannot be had, or there is no such clip.
     """
-    extra = [part for part in settings.settings.split(";") if part]
+    extra = settings_of(settings.settings)
     loaded = load_policy(checkpoint, [*extra, "evaluation.max_steps=1000000"], settings.phases)
     if loaded.task.simulator.nworld != settings.phases:
         raise UserError(f"phases={settings.phases}: cannot be simulated at once")
