@@ -403,7 +403,9 @@ class Config:
     mdp: str = opt("default", "observation, reward, termination preset: default or musclemimic")
     seed: int = opt(1, "seed of everything random")
     device: str = opt("auto", "torch device: auto, cpu, cuda")
-    total_steps: int = opt(1_000_000, "control steps to train for, over all worlds")
+    total_steps: int = opt(
+        1_000_000, "control steps to train for, over all worlds, after a first lesson; 0 = it alone"
+    )
     torch_threads: int = opt(0, "torch CPU threads; 0 = torch's own choice")
     sim: SimConfig = section(SimConfig, "simulator")
     randomization: RandomizationConfig = section(
@@ -458,7 +460,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 #: Settings that must lie in a range, as (lowest, highest).
 RANGES: dict[str, tuple[float, float]] = {
     "phantom_inertia": (0.001, 1.0),
-    "total_steps": (1, float("inf")),
+    "total_steps": (0, float("inf")),
     "sim.nworld": (1, float("inf")),
     "sim.nworld_cuda": (1, float("inf")),
     "sim.nworld_cpu": (1, float("inf")),

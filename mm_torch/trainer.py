@@ -71,6 +71,11 @@ class Trainer:
         learner = config.world_model if config.agent.name == "world_model" else config.agent
         per_iteration = self.env.num_envs * learner.num_steps
         self.iterations = math.ceil(config.total_steps / per_iteration)
+        if not (self.iterations or self._lesson_due):
+            raise UserError(
+                "total_steps=0: nothing to train: set it to the steps after a first lesson, or "
+                "pretraining.rounds to those of a lesson"
+            )
         self._per_iteration = per_iteration
         self._stop = False
         if checkpoint is not None:
@@ -99,7 +104,8 @@ class Trainer:
         """How far training has come, 0 to 1, by steps or by minutes, whichever is further."""
         limit = self.config.run.minutes
         by_time = self.elapsed / (60.0 * limit) if limit else 0.0
-        return min(1.0, max(self.iteration / self.iterations, by_time))
+        by_steps = self.iteration / self.iterations if self.iterations else 1.0
+        return min(1.0, max(by_steps, by_time))
 
     @property
     def finished(self) -> bool:
@@ -240,7 +246,7 @@ class Trainer:
         log.message(
             f"pretraining: {self._pretraining_steps:,} steps, excitations off by {error:.3f}"
         )
-        if not self._stop:
+        if not self._stop and not self.finished:  # then it is evaluated as what was trained
             self._evaluate(log, "pretrained")
 
     def _iterate(self) -> dict[str, float]:

@@ -345,7 +345,46 @@ def test_a_run_with_a_lesson_resumes_exactly(tmp_path: Path) -> None:
     second.close()
 
 
+def test_a_lesson_can_be_all_of_a_run(tmp_path: Path) -> None:
+    settings = [s.replace("total_steps=64", "total_steps=0") for s in LESSON]
+    trainer = Trainer(small_config("bimanual", *settings), tmp_path / "whole")
+    assert trainer.train() is False
+    assert (trainer.iteration, trainer.steps) == (0, 2 * 10 * 4)
+    # What the lesson taught is what was trained; it is not measured twice.
+    assert trainer.evaluations.keys() == {"untrained", "trained"}
+    trainer.close()
+    written = load_checkpoint(tmp_path / "whole" / "checkpoints" / "last.pt")
+    loaded = load_policy(tmp_path / "whole" / "checkpoints" / "best.pt")
+    for name, value in loaded.policy.actor.state_dict().items():
+        assert torch.equal(value, written["agent"]["policy"]["actor." + name]), name
+    loaded.task.simulator.close()
+    # Interrupted, it goes on with the lesson.
+    half = Trainer(small_config("bimanual", *settings), tmp_path / "half")
+    round_given = half.pretrain.__func__
+
+    def interrupted(self: Trainer, report: object) -> float:
+        def stop_after_one(values: dict[str, float]) -> None:
+            report(values)
+            self._stop = True
+
+        return round_given(self, stop_after_one)
+
+    half.pretrain = interrupted.__get__(half)
+    assert half.train() is True and half.steps == 10 * 4
+    assert half.evaluations.keys() == {"untrained"}
+    half.close()
+    content = load_checkpoint(tmp_path / "half" / "checkpoints" / "last.pt")
+    rest = Trainer(small_config("bimanual", *settings), tmp_path / "half", content)
+    assert rest.train() is False and rest.steps == trainer.steps
+    ended = load_checkpoint(tmp_path / "half" / "checkpoints" / "last.pt")
+    for name, value in written["agent"]["policy"].items():
+        assert torch.equal(value, ended["agent"]["policy"][name]), name
+    rest.close()
+
+
 def test_what_it_needs_is_said_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="total_steps=0: nothing to train: set it to the steps"):
+        Trainer(small_config("bimanual", "total_steps=0"), tmp_path)
     for setting, message in (
         ("reset.activation=zero", "pretraining needs motions with activations"),
         ("action.mapping=musclemimic", "action.mapping=musclemimic: pretraining needs one of"),
