@@ -99,13 +99,13 @@ class GoalTask(ImitationTask):
     def step(self, action: Tensor) -> Outcome:
         """Advance every world by one control step under raw actions (nworld, nu)."""
         sim = self.simulator
-        last_ctrl, last_qvel = sim.ctrl.clone(), sim.qvel.clone()
+        last_ctrl = sim.ctrl.clone()
         sim.step(self._to_excitation(action))
         self.steps = self.steps + 1
         self.goal.advance(sim.control_dt)
         body, invalid = self.body, sim.invalid.clone()
         reward = self.goal.reward(body)
-        penalty = self.reward.penalty(action, body, last_ctrl, last_qvel)
+        penalty = self.reward.penalty(action, body, last_ctrl, sim.last_qvel)
         reached = (self.goal.distance(body) < self.goal.tolerance) & ~invalid
         self.held = torch.where(reached, self.held + 1, 0)
         self.succeeded = self.succeeded | (self.held >= self._hold)

@@ -16,7 +16,10 @@ from sim.reduced_body import ReducedBody
 from sim.site_motion import FrameMotion
 
 # What a model of the independent coordinates and activations cannot tell.
-_UNKNOWN = ("muscle_length", "muscle_velocity", "muscle_force", "touch")
+_UNKNOWN = (
+    "root_acceleration", "joint_acceleration",
+    "muscle_length", "muscle_velocity", "muscle_force", "touch",
+)  # fmt: skip
 _NEED_SITES = {"site_pos", "site_pos_world", "site_rot", "site_vel", "site_vel_musclemimic"}
 
 

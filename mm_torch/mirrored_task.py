@@ -72,7 +72,10 @@ class MirroredTask:
     def _body(self, body: Body) -> Body:
         muscles = (body.act, body.ctrl, body.muscle_length, body.muscle_velocity, body.muscle_force)
         exchanged = (self.muscles(values) for values in muscles)
-        return Body(body.layout, *self._moved(body), *exchanged, body.touch[..., self._touch])
+        return Body(
+            body.layout, *self._moved(body), *exchanged, body.touch[..., self._touch],
+            self._mirror.qvel(body.last_qvel),
+        )  # fmt: skip
 
     def _moved(self, motion: Kinematics) -> tuple[Tensor, ...]:
         """Mirrored qpos, qvel, site_pos, site_rot and site_vel."""

@@ -65,6 +65,16 @@ def joint_vel(state: TaskState) -> Tensor:
     return state.body.joint_vel
 
 
+def root_acceleration(state: TaskState) -> Tensor:
+    """Root acceleration over the last control step, heading frame, linear then angular, 6."""
+    return _both_rotated(state.body.to_heading, state.body.root_acceleration_world)
+
+
+def joint_acceleration(state: TaskState) -> Tensor:
+    """Accelerations of the independent joints over the last control step (rad/s²)."""
+    return state.body.joint_acceleration
+
+
 def touch(state: TaskState) -> Tensor:
     """Foot touch sensors (N)."""
     return state.body.touch
@@ -180,8 +190,8 @@ _MUSCLE_FIELDS = {
 }
 _ROOT_TERMS = {
     "root_height", "root_quaternion", "root_tilt", "root_velocity_world", "root_velocity",
-    "root_pos_error", "root_rot_error", "ahead_musclemimic_fullbody", "ahead_root_pos",
-    "ahead_root_rot", "ahead_root_vel", "touch",
+    "root_acceleration", "root_pos_error", "root_rot_error", "ahead_musclemimic_fullbody",
+    "ahead_root_pos", "ahead_root_rot", "ahead_root_vel", "touch",
 }  # fmt: skip
 
 

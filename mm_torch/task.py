@@ -169,14 +169,14 @@ class ImitationTask:
     def step(self, action: Tensor) -> Outcome:
         """Advance every world by one control step under raw actions (nworld, nu)."""
         sim = self.simulator
-        last_ctrl, last_qvel = sim.ctrl.clone(), sim.qvel.clone()
+        last_ctrl = sim.ctrl.clone()
         sim.step(self._to_excitation(action))
         last_frame = self.library.lengths[self.clip] - 1
         self.frame = torch.minimum(self.frame + 1, last_frame)
         self.steps = self.steps + 1
         body, reference = self.body, self.reference()
         terms = self.reward.terms(body, reference)
-        penalty = self.reward.penalty(action, body, last_ctrl, last_qvel)
+        penalty = self.reward.penalty(action, body, last_ctrl, sim.last_qvel)
         invalid = sim.invalid.clone()
         terminated = self.termination(body, reference) | invalid
         truncated = (self.frame >= last_frame) | (self.steps >= self._max_steps)

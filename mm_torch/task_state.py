@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sim.embodiment import Embodiment
+from sim.embodiment import CONTROL_HZ, Embodiment
 from sim.rotations import matrix_to_rotvec, quat_to_matrix, quat_yaw, rotate, yaw_matrix
 from sim.simulator import Simulator
 
@@ -130,13 +130,31 @@ class Body(Kinematics):
     muscle_velocity: Tensor
     muscle_force: Tensor
     touch: Tensor
+    last_qvel: Tensor | None = None
+
+    @property
+    def acceleration(self) -> Tensor:
+        """(..., nv) mean over the last control step, in qvel's coordinates; 0 after a reset."""
+        return (self.qvel - self.last_qvel) * CONTROL_HZ
+
+    @property
+    def root_acceleration_world(self) -> Tensor:
+        """(..., 6) the root's, linear then angular, both in world axes."""
+        linear, angular = self.acceleration[..., :3], self.acceleration[..., 3:6]
+        return torch.cat((linear, rotate(self.root_rot, angular)), dim=-1)
+
+    @property
+    def joint_acceleration(self) -> Tensor:
+        """(..., nind) those of the independent joints (rad/s²)."""
+        return self.acceleration[..., self.layout.joint_dofs]
 
     @classmethod
     def of(cls, simulator: Simulator, layout: Layout) -> Body:
         """Wrap a simulator's tensors; valid until its next step."""
         s = simulator
         return cls(layout, s.qpos, s.qvel, s.site_pos, s.site_rot, s.site_vel, s.act, s.ctrl,
-                   s.muscle_length, s.muscle_velocity, s.muscle_force, s.touch)  # fmt: skip
+                   s.muscle_length, s.muscle_velocity, s.muscle_force, s.touch,
+                   s.last_qvel)  # fmt: skip
 
 
 @dataclass(frozen=True)

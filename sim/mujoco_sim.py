@@ -71,6 +71,7 @@ class MujocoSim(Simulator):
         self._raw = {
             "qpos": np.zeros((nworld, model.nq)),
             "qvel": np.zeros((nworld, model.nv)),
+            "last_qvel": np.zeros((nworld, model.nv)),
             "act": np.zeros((nworld, model.na)),
             "ctrl": np.zeros((nworld, model.nu)),
             "site_xpos": np.zeros((nworld, nsite, 3)),
@@ -87,6 +88,7 @@ class MujocoSim(Simulator):
             return torch.zeros(nworld, *shape, dtype=dtype)
 
         self.qpos, self.qvel = zeros(model.nq), zeros(model.nv)
+        self.last_qvel = zeros(model.nv)
         self.act, self.ctrl = zeros(model.na), zeros(model.nu)
         self.site_pos, self.site_rot = zeros(nsite, 3), zeros(nsite, 3, 3)
         self.site_vel = zeros(nsite, 6)
@@ -99,10 +101,11 @@ class MujocoSim(Simulator):
 
     def step(self, excitations: Tensor) -> None:
         ctrl = excitations.detach().to(torch.float64).numpy()
-        refresh = self.options.refresh_derived
+        refresh, last_qvel = self.options.refresh_derived, self._raw["last_qvel"]
 
         def advance(model: mujoco.MjModel, data: mujoco.MjData, world: int) -> None:
             data.ctrl[:] = ctrl[world]
+            last_qvel[world] = data.qvel
             mujoco.mj_step(model, data, self.substeps)
             if refresh:
                 _refresh_derived(model, data)
@@ -121,6 +124,7 @@ class MujocoSim(Simulator):
         def place(model: mujoco.MjModel, data: mujoco.MjData, world: int) -> None:
             mujoco.mj_resetData(model, data)
             data.qpos[:], data.qvel[:] = positions[world], velocities[world]
+            self._raw["last_qvel"][world] = data.qvel
             if activations is not None:
                 data.act[:] = data.ctrl[:] = activations[world]
             self._compute(model, data, world)
@@ -142,6 +146,8 @@ class MujocoSim(Simulator):
             )
         self._load_parameters(state)
         self._state[:] = state["state"].numpy()
+        # States saved by earlier versions have no velocities of the step before.
+        state = {"last_qvel": state["qvel"], **state}
         for name, raw in self._raw.items():
             raw[:] = state[name].numpy()
         self._publish()
@@ -194,7 +200,7 @@ class MujocoSim(Simulator):
     def _publish(self) -> None:
         """Copy the raw float64 results into the tensors that are handed out."""
         raw = {name: torch.from_numpy(array) for name, array in self._raw.items()}
-        for name in ("qpos", "qvel", "act", "ctrl", "touch"):
+        for name in ("qpos", "qvel", "last_qvel", "act", "ctrl", "touch"):
             getattr(self, name).copy_(raw[name])
         self.site_pos.copy_(raw["site_xpos"])
         self.site_rot.copy_(raw["site_xmat"].view(self.site_rot.shape))

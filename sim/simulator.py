@@ -48,6 +48,7 @@ class Simulator(ABC):
             joint angles (rad) and slides (m).
         qvel: (nworld, nv) velocities; free root = linear (world axes, m/s) and angular (body axes,
             rad/s), then joints.
+        last_qvel: (nworld, nv) velocities before the last step; after a reset, those of the state.
         act: (nworld, nu) muscle activations, 0 to 1.
         ctrl: (nworld, nu) excitations as last set.
         site_pos: (nworld, nsite, 3) mimic-site positions (m, world).
@@ -65,6 +66,7 @@ class Simulator(ABC):
 
     qpos: Tensor
     qvel: Tensor
+    last_qvel: Tensor
     act: Tensor
     ctrl: Tensor
     site_pos: Tensor

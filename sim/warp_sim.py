@@ -26,7 +26,7 @@ from sim.world_parameters import WorldParameters, fields_of
 # A huge velocity is on its way to NaN; MuJoCo's own limit is 1e10.
 _MAX_SPEED = 1e6
 # What continues a simulation: the arrays of `Data` that a step reads, and what was last handed out.
-_STATE = ("qpos", "qvel", "act", "ctrl", "_warmstart", "_time")
+_STATE = ("qpos", "qvel", "last_qvel", "act", "ctrl", "_warmstart", "_time")
 _DERIVED = (
     "site_pos",
     "site_rot",
@@ -129,6 +129,7 @@ class WarpSim(Simulator):
 
     def step(self, excitations: Tensor) -> None:
         self.ctrl.copy_(excitations.detach())
+        self.last_qvel.copy_(self.qvel)
         self._advance()
         self._publish(None, self._monitor.poll())
 
@@ -142,6 +143,7 @@ class WarpSim(Simulator):
         for target, value in (
             (self.qpos, qpos),
             (self.qvel, qvel),
+            (self.last_qvel, qvel),
             (self.act, activations),
             (self.ctrl, activations),
         ):
@@ -159,6 +161,8 @@ class WarpSim(Simulator):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         targets = {name.lstrip("_"): getattr(self, name) for name in (*_STATE, *_DERIVED)}
+        # States saved by earlier versions have no velocities of the step before.
+        state = {"last_qvel": state["qvel"], **state} if "qvel" in state else state
         for name, target in targets.items():
             if name not in state:
                 raise ValueError(f"simulator state has no {name!r}: it is of another simulator")
@@ -240,7 +244,7 @@ class WarpSim(Simulator):
         self.site_pos, self.site_rot = zeros(nsite, 3), zeros(nsite, 3, 3)
         self.site_vel, self.touch = zeros(nsite, 6), zeros(len(body.touch_addresses))
         self.muscle_length, self.muscle_velocity = zeros(nu), zeros(nu)
-        self.muscle_force = zeros(nu)
+        self.muscle_force, self.last_qvel = zeros(nu), zeros(body.model.nv)
         self.fault = torch.zeros(nworld, dtype=torch.uint8, device=self.device)
         self.invalid = torch.zeros(nworld, dtype=torch.bool, device=self.device)
 

@@ -140,6 +140,8 @@ def test_training_resumes_exactly_and_its_policy_loads(tmp_path: Path, embodimen
 def test_unknown_quantities_are_refused_in_a_line() -> None:
     with pytest.raises(UserError, match=r"observation\.muscle_force=true: agent=world_model"):
         _pair("bimanual", "observation.muscle_force=true")
+    with pytest.raises(UserError, match=r"observation\.joint_acceleration=true: agent=world_model"):
+        _pair("bimanual", "observation.joint_acceleration=true")
     config = small_config("bimanual", *SMALL, "action.mapping=musclemimic")
     with pytest.raises(UserError, match=r"action\.mapping=musclemimic: agent=world_model needs"):
         make_agent(config, small_task("bimanual", *SMALL))

@@ -23,8 +23,9 @@ from tests.mm_torch.helpers import small_task
 TERMS = [item.name for item in fields(ObservationConfig) if not item.name.startswith("lookahead_")]
 OF_ONE_BODY = {
     "bimanual": {"root_height", "root_quaternion", "root_tilt", "root_velocity_world",
-                 "root_velocity", "root_pos_error", "root_rot_error", "ahead_root_pos",
-                 "ahead_root_rot", "ahead_root_vel", "ahead_musclemimic_fullbody", "touch"},
+                 "root_velocity", "root_acceleration", "root_pos_error", "root_rot_error",
+                 "ahead_root_pos", "ahead_root_rot", "ahead_root_vel",
+                 "ahead_musclemimic_fullbody", "touch"},
     "fullbody": {"ahead_musclemimic_bimanual"},
 }  # fmt: skip
 
@@ -74,6 +75,35 @@ def test_shows_what_the_mirrored_body_would_show(name: str) -> None:
         # The arms' mimic sites are up to 0.6 mm from being each other's mirror image.
         assert gap < 3e-3 * scale, f"{term}: off by {gap:.2g} of {scale:.2g}"
         start += size
+    task.simulator.close()
+    other.simulator.close()
+
+
+@pytest.mark.parametrize("name", ["bimanual", "fullbody"])
+def test_shows_how_the_mirrored_body_would_accelerate(name: str) -> None:
+    terms = [
+        f"observation.{term}=true" for term in ("root_acceleration", "joint_acceleration")
+        if term not in OF_ONE_BODY[name]
+    ]  # fmt: skip
+    task, other = _pair(name, *terms)
+    size = sum(count for term, count in task.observation.sizes(task.state()).items()
+               if term.endswith("acceleration"))  # fmt: skip
+    nind = len(task.simulator.embodiment.independent_joints)
+    assert size == nind + 6 * (name == "fullbody")
+    before = torch.randn(task.simulator.last_qvel.shape, generator=torch.Generator().manual_seed(1))
+    task.simulator.last_qvel += before
+    image = body(name).mirror.qvel(task.simulator.last_qvel.double().numpy())
+    other.simulator.last_qvel.copy_(torch.from_numpy(image))
+    sizes, start = task.observation.sizes(task.state()), 0
+    for term, count in sizes.items():
+        if term.endswith("acceleration"):
+            part = slice(start, start + count)
+            shown = other.observe()[:, part]
+            assert shown.abs().max() > 100  # a metre or a radian a second, in 10 ms
+            torch.testing.assert_close(
+                MirroredTask(task).observe()[:, part], shown, atol=0.02, rtol=1e-3
+            )
+        start += count
     task.simulator.close()
     other.simulator.close()
 

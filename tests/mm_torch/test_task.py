@@ -122,6 +122,40 @@ def _turned(state: Kinematics, yaw: float) -> Kinematics:
     )  # fmt: skip
 
 
+def test_acceleration_is_the_change_of_velocity_in_a_step() -> None:
+    task = small_task(
+        "fullbody", "observation.root_acceleration=true", "observation.joint_acceleration=true"
+    )
+    sizes = list(task.observation.sizes(task.state()).items())
+    places = np.cumsum([0] + [size for _, size in sizes])
+
+    def accelerations() -> torch.Tensor:
+        obs = task.observe()
+        return torch.cat([obs[:, places[i] : places[i + 1]] for i, (name, _) in enumerate(sizes)
+                          if name.endswith("acceleration")], -1)  # fmt: skip
+
+    task.place(_everywhere(task), torch.zeros(4, dtype=torch.long), torch.tensor([0, 20, 50, 90]))
+    assert torch.equal(accelerations(), torch.zeros(4, 6 + len(task.layout.joint_dofs)))
+    before = task.body
+    old_joints, old_root = before.joint_vel.clone(), before.root_velocity_world.clone()
+    task.step(torch.zeros(4, task.action_dim))
+    now = task.body
+    linear = rotate(now.to_heading, now.root_velocity_world[:, :3] - old_root[:, :3])
+    shown = accelerations()
+    torch.testing.assert_close(shown[:, :3], 100 * linear, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(shown[:, 6:], 100 * (now.joint_vel - old_joints))
+    # The change of a vector in a frame that turns with the body, turned back, is that in the world
+    # but for how far the frame turns within the step.
+    angular = rotate(now.to_heading, now.root_velocity_world[:, 3:] - old_root[:, 3:])
+    assert (shown[:, 3:6] - 100 * angular).abs().max() < 0.1 * (100 * angular).abs().max()
+    # A reset starts anew, in the worlds concerned.
+    mask = torch.tensor([True, False, False, True])
+    task.place(mask, torch.zeros(4, dtype=torch.long), torch.full((4,), 30))
+    again = accelerations()
+    assert not again[mask].any() and torch.equal(again[~mask], shown[~mask])
+    task.simulator.close()
+
+
 def test_default_observation_does_not_depend_on_heading() -> None:
     task = small_task("fullbody")
     task.place(_everywhere(task), torch.zeros(4, dtype=torch.long), torch.tensor([0, 20, 50, 90]))

@@ -84,6 +84,27 @@ def test_state_dict_continues_exactly(bimanual: Embodiment) -> None:
         MujocoSim(bimanual, 3).load_state_dict(saved)
 
 
+def test_tells_the_velocities_of_the_step_before(bimanual: Embodiment) -> None:
+    sim = MujocoSim(bimanual, 3)
+    sim.step(_excitations(sim))
+    before = sim.qvel.clone()
+    sim.step(_excitations(sim, 1))
+    assert torch.equal(sim.last_qvel, before) and not torch.equal(sim.qvel, before)
+    qpos = torch.from_numpy(bimanual.model.qpos0).float().expand(3, -1)
+    mask = torch.tensor([False, True, False])
+    sim.reset(mask, qpos, torch.full_like(sim.qvel, 0.5))
+    assert torch.equal(sim.last_qvel[1], torch.full_like(before[1], 0.5))
+    assert torch.equal(sim.last_qvel[[0, 2]], before[[0, 2]])
+    saved = sim.state_dict()
+    other = MujocoSim(bimanual, 3)
+    other.load_state_dict(saved)
+    assert torch.equal(other.last_qvel, sim.last_qvel)
+    # A state that an earlier version saved has none: the bodies do not accelerate at first.
+    del saved["last_qvel"]
+    other.load_state_dict(saved)
+    assert torch.equal(other.last_qvel, sim.qvel)
+
+
 def test_non_finite_world_is_flagged_and_confined(bimanual: Embodiment) -> None:
     clean, sim = MujocoSim(bimanual, 3), MujocoSim(bimanual, 3)
     qpos, qvel = sim.qpos.clone(), sim.qvel.clone()

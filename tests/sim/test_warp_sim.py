@@ -16,8 +16,8 @@ from sim.warp_sim import WarpSim
 
 _WORLDS = 4
 _ATTRIBUTES = (
-    "qpos", "qvel", "act", "ctrl", "site_pos", "site_rot", "site_vel", "muscle_length",
-    "muscle_velocity", "muscle_force", "touch", "invalid",
+    "qpos", "qvel", "last_qvel", "act", "ctrl", "site_pos", "site_rot", "site_vel",
+    "muscle_length", "muscle_velocity", "muscle_force", "touch", "invalid",
 )  # fmt: skip
 _CPU = torch.device("cpu")
 
@@ -129,6 +129,20 @@ def test_continuing_from_a_state_is_exact(simulator):
     simulator.step(states.act)
     for name, value in uninterrupted.items():
         assert torch.equal(getattr(simulator, name), value), name
+
+
+def test_tells_the_velocities_of_the_step_before(simulator):
+    states = _states(simulator)
+    _place(simulator, states)
+    assert torch.equal(simulator.last_qvel, states.qvel)
+    simulator.step(states.excitations)
+    assert torch.equal(simulator.last_qvel, states.qvel)
+    assert not torch.equal(simulator.last_qvel, simulator.qvel)
+    # A state that an earlier version saved has none: the bodies do not accelerate at first.
+    saved = simulator.state_dict()
+    del saved["last_qvel"]
+    simulator.load_state_dict(saved)
+    assert torch.equal(simulator.last_qvel, simulator.qvel)
 
 
 def test_state_of_another_size_is_refused(simulator):
