@@ -86,8 +86,12 @@ class ObservationConfig:
     root_velocity: bool = opt(False, "root velocity, linear then angular, heading frame, 6")
     joint_vel_all: bool = opt(False, "velocity of every joint but the root")
     joint_vel: bool = opt(False, "velocity of the independent joints (rad/s)")
-    root_acceleration: bool = opt(False, "change of root_velocity in the last step (m/s², rad/s²)")
-    joint_acceleration: bool = opt(False, "change of joint_vel in the last step (rad/s²)")
+    root_acceleration: bool = opt(
+        False, "mean over the last step, linear then angular, heading frame, 6"
+    )
+    joint_acceleration: bool = opt(
+        False, "mean of the independent joints over the last step (rad/s²)"
+    )
     muscle_length: bool = opt(False, "musculotendon lengths (m)")
     muscle_velocity: bool = opt(False, "musculotendon velocities (m/s)")
     muscle_force: bool = opt(False, "muscle forces (N)")
