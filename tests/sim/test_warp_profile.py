@@ -63,7 +63,7 @@ def test_tensors_that_view_the_simulator_are_not_counted_twice(simulator):
     addresses = warp_profile.device_memory(simulator).addresses
     counted = warp_profile.tensor_bytes(simulator, 2, skip=addresses)
     own = ("site_pos", "site_rot", "site_vel", "muscle_length", "muscle_velocity", "muscle_force",
-           "touch", "fault", "invalid")  # fmt: skip
+           "touch", "fault", "invalid", "last_qvel")  # fmt: skip
     copies = (getattr(simulator, name) for name in own)
     expected = sum(tensor.nbytes for tensor in copies) + simulator._mask_view.nbytes
     assert counted == expected
