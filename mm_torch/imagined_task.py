@@ -59,7 +59,7 @@ class ImaginedImitation:
             if getattr(observation, name):
                 raise UserError(
                     f"observation.{name}=true: agent=world_model imagines joints and activations "
-                    f"only: set it to false"
+                    f"only: set it to false, or take agent=ppo"
                 )
         sim = task.simulator
         self._task, self.maximum = task, task.reward.maximum
