@@ -86,12 +86,8 @@ class ObservationConfig:
     root_velocity: bool = opt(False, "root velocity, linear then angular, heading frame, 6")
     joint_vel_all: bool = opt(False, "velocity of every joint but the root")
     joint_vel: bool = opt(False, "velocity of the independent joints (rad/s)")
-    root_acceleration: bool = opt(
-        False, "mean over the last step, linear then angular, heading frame, 6"
-    )
-    joint_acceleration: bool = opt(
-        False, "mean of the independent joints over the last step (rad/s²)"
-    )
+    root_acceleration: bool = opt(False, "of root_velocity, mean over the last step, 6")
+    joint_acceleration: bool = opt(False, "of joint_vel, mean over the last step (rad/s²)")
     muscle_length: bool = opt(False, "musculotendon lengths (m)")
     muscle_velocity: bool = opt(False, "musculotendon velocities (m/s)")
     muscle_force: bool = opt(False, "muscle forces (N)")

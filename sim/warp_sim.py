@@ -26,8 +26,9 @@ from sim.world_parameters import WorldParameters, fields_of
 # A huge velocity is on its way to NaN; MuJoCo's own limit is 1e10.
 _MAX_SPEED = 1e6
 # What continues a simulation: the arrays of `Data` that a step reads, and what was last handed out.
-_STATE = ("qpos", "qvel", "last_qvel", "act", "ctrl", "_warmstart", "_time")
+_STATE = ("qpos", "qvel", "act", "ctrl", "_warmstart", "_time")
 _DERIVED = (
+    "last_qvel",
     "site_pos",
     "site_rot",
     "site_vel",
