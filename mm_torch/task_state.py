@@ -132,7 +132,7 @@ class Body(Kinematics):
     touch: Tensor
     last_qvel: Tensor | None = None
 
-    @property
+    @cached_property
     def acceleration(self) -> Tensor:
         """(..., nv) mean over the last control step, in qvel's coordinates; 0 after a reset."""
         return (self.qvel - self.last_qvel) * CONTROL_HZ
