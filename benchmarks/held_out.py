@@ -5,7 +5,8 @@
                                   [settings="key=value;..."]
 
 Trains by the command that a user would type, for so many minutes of lesson and training (a lesson
-is not cut short by them: set pretraining.minutes), on the clips of SET that are not held out. Then
+is not cut short by them: set pretraining.minutes; minutes=0 ends with the lesson), on the clips of
+SET that are not held out. Then
 for every clip and simulator (both with a GPU, else MuJoCo C), untrained and trained: the seconds
 before a termination from `starts` frames spread over the clip, and the return and errors from its
 first frame. The last table says how fast each stage of the training was. A training that is done is
@@ -75,10 +76,10 @@ def split(motions: Path, held_out: Sequence[str], out: Path) -> None:
 
 def train(settings: Settings, out: Path) -> None:
     """Train as a user would; raise on failure."""
+    length = [f"run.minutes={settings.minutes}", f"total_steps={_PLENTY}"]
     run_training([
         f"cfg={settings.cfg}", f"motions={out}/training", f"run.dir={out}/run",
-        f"run.minutes={settings.minutes}", f"total_steps={_PLENTY}",
-        *settings_of(settings.settings),
+        *(length if settings.minutes else ["total_steps=0"]), *settings_of(settings.settings),
     ])  # fmt: skip
 
 
@@ -167,6 +168,8 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"{key}= is missing: see --help")
     if settings.starts < 2:
         raise UserError(f"starts={settings.starts}: expected 2 or more")
+    if settings.minutes < 0.0:
+        raise UserError(f"minutes={settings.minutes}: expected 0, the lesson alone, or more")
     out, done = Path(settings.out), Path(settings.out) / "run.done"
     split(Path(settings.motions), settings.held_out.split(","), out)
     if not done.exists():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.held_out import main, split, stages
+from benchmarks.held_out import Settings, main, split, stages, train
 from cfg import UserError
 from mm_torch.build import demo_folder
 from retarget.motion_set import load_motion_set, read_index
@@ -83,9 +83,22 @@ def test_a_run_from_end_to_end(
     assert capsys.readouterr().out.strip() == (tmp_path / "tables.md").read_text().strip()
 
 
+def test_no_minutes_is_the_lesson_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr("benchmarks.held_out.run_training", commands.append)
+    for minutes in (0.0, 3.0):
+        train(Settings(minutes=minutes, settings="seed=2;agent=ppo"), tmp_path)
+    alone, longer = commands
+    assert "total_steps=0" in alone and not any("run.minutes" in word for word in alone)
+    assert "run.minutes=3.0" in longer and "total_steps=0" not in longer
+    assert alone[-2:] == longer[-2:] == ["seed=2", "agent=ppo"]
+
+
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="held_out= is missing"):
         main([f"motions={DEMO}"])
+    with pytest.raises(UserError, match=r"minutes=-1\.0: expected 0"):
+        main([f"motions={DEMO}", "held_out=wave", f"out={tmp_path}", "minutes=-1"])
     with pytest.raises(UserError, match="held_out=run: expected some of the clips of"):
         split(DEMO, ["run"], tmp_path)
     everything = [clip["name"] for clip in read_index(DEMO)[1]]
