@@ -27,7 +27,7 @@ import torch
 
 from cfg import UserError, load_settings
 from retarget.pipeline import Retargeter, Source
-from retarget.settings import CHOICES, RANGES, RetargetConfig
+from retarget.settings import RetargetConfig
 from retarget.solve import Solution
 from retarget.solve_options import SolveOptions
 from retarget.tracks import tracks
@@ -126,8 +126,6 @@ def main(arguments: list[str]) -> int:
     config = load_settings(
         RetargetConfig,
         [f"body_model={settings['body_model']}", f"device={settings['device']}"],
-        CHOICES,
-        RANGES,
     )
     retargeter = Retargeter(config)
     records = [

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from cfg import UserError, load_settings
+from cfg.option import opt
 from mm_torch.force_plates import Strides, body_weight, forces_of
 from mm_torch.gait_cycle import COMPARED, SAMPLES, landings
 from retarget.importers.opensim import knee_sign
@@ -56,8 +57,8 @@ class Settings:
     kinematics: str = ""
     moments: str = ""
     emg: str = ""
-    side: str = "r"
-    forwards: str = "x"
+    side: str = opt("r", "whose strides", choices=("r", "l"))
+    forwards: str = opt("x", "the laboratory's axis that way", choices=("x", "-x", "z", "-z"))
     names: str = ""
 
 
@@ -183,8 +184,7 @@ def write(curves: Mapping[str, Table], prefix: str) -> list[Path]:
 
 def main(arguments: list[str]) -> int:
     """Write the tables; return the exit status."""
-    choices = {"side": ("r", "l"), "forwards": ("x", "-x", "z", "-z")}
-    settings = Settings(**load_settings(Settings, arguments, choices))
+    settings = Settings(**load_settings(Settings, arguments))
     for key in ("forces", "out"):
         if not getattr(settings, key):
             raise UserError(f"{key}= is missing: see python -m benchmarks.trial --help")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 
+from cfg.option import default_of
 from cfg.schema import Config
 
 _WORDS = {"None": "null", "True": "true", "False": "false"}
@@ -13,7 +14,7 @@ def describe(cls: type = Config, prefix: str = "") -> list[str]:
     """Return one line a setting: dotted key, default and meaning."""
     lines: list[str] = []
     for item in fields(cls):
-        default = item.default if item.default is not MISSING else item.default_factory()
+        default = default_of(item)
         text = item.metadata.get("help", "")
         if is_dataclass(default):
             lines += ["", f"  {prefix}{item.name}: {text}"]

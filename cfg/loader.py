@@ -19,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from cfg.errors import UserError
-from cfg.schema import CHOICES, RANGES, Config
+from cfg.option import bounds_of
+from cfg.schema import Config
 
 FOLDER = Path(__file__).parent
 #: What an MDP preset is about; a preset may also set single values of other sections.
@@ -89,12 +90,7 @@ def load_config(arguments: Sequence[str], base: DictConfig | None = None) -> Dic
     return config
 
 
-def load_settings(
-    schema: type,
-    arguments: Sequence[str],
-    choices: dict[str, tuple[str, ...]] | None = None,
-    ranges: dict[str, tuple[float, float]] | None = None,
-) -> DictConfig:
+def load_settings(schema: type, arguments: Sequence[str]) -> DictConfig:
     """Return the settings of a command that has its own schema (a dataclass) and no files.
 
     Raises:
@@ -107,7 +103,7 @@ def load_settings(
     texts = {key: value for key, value in values.items() if key in texts}
     config = _merge(config, _dotlist({k: v for k, v in values.items() if k not in texts}))
     config = OmegaConf.merge(config, texts)
-    check(config, choices or {}, ranges or {})
+    check(config, schema)
     return config
 
 
@@ -125,25 +121,17 @@ def config_from_dict(values: dict[str, Any]) -> DictConfig:
     return config
 
 
-def check(
-    config: DictConfig,
-    choices: dict[str, tuple[str, ...]] = CHOICES,
-    ranges: dict[str, tuple[float, float]] = RANGES,
-) -> None:
-    """Check choices and ranges, the main configuration's unless others are given.
+def check(config: DictConfig, schema: type = Config) -> None:
+    """Check that every setting is one that its schema allows.
 
     Raises:
         UserError: naming the key, its value and what was expected.
     """
-    for key, allowed in choices.items():
+    for key, bounds in bounds_of(schema):
         value = OmegaConf.select(config, key)
-        if value not in allowed:
-            raise UserError(f"{key}={value}: expected one of {', '.join(allowed)}")
-    for key, (low, high) in ranges.items():
-        value = OmegaConf.select(config, key)
-        if value is not None and not low <= value <= high:
-            bounds = f"at least {low}" if high == float("inf") else f"from {low} to {high}"
-            raise UserError(f"{key}={value}: expected a number {bounds}")
+        expected = bounds.expected(value)
+        if expected is not None:
+            raise UserError(f"{key}={value}: expected {expected}")
 
 
 def _find(name: str, what: str, folder: str) -> Path:

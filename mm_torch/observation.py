@@ -1,4 +1,4 @@
-"""Observation terms: small pure functions of the task state, one for each switch in cfg/schema.py.
+"""Observation terms: small pure functions of the task state, one for each switch of observation.*.
 
 Every term returns (nworld, size). Their order in the observation is the order of the switches in
 `ObservationConfig`. Heading frame: origin at the root, z up, turned with the body's yaw.

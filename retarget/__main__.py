@@ -62,13 +62,13 @@ def _retarget(arguments: list[str]) -> int:
     from retarget.report import Thresholds, write_report
     from retarget.report_table import clip_table
     from retarget.run import OutputError, pending, run
-    from retarget.settings import CHOICES, RANGES, RetargetConfig
+    from retarget.settings import RetargetConfig
     from retarget.smpl_clip import find_clips
 
     if {"-h", "--help", "help"} & set(arguments) or not arguments:
         print(USAGE.strip() + "\n" + "\n".join(describe(RetargetConfig)))
         return 0
-    config = load_settings(RetargetConfig, arguments, CHOICES, RANGES)
+    config = load_settings(RetargetConfig, arguments)
     for key in ("motions", "body_model", "out"):
         if config[key] is None:
             raise UserError(f"{key}= is missing: --help says what it is")

@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from cfg import UserError, load_settings
 from cfg.help import describe
-from cfg.schema import opt
+from cfg.option import opt
 from retarget.motion import Motion
 from retarget.pipeline import Retargeter, Source
-from retarget.settings import CHOICES, RANGES, RetargetConfig
+from retarget.settings import RetargetConfig
 from retarget.skeleton import BODY_JOINTS
 from retarget.video import check_video, write_video
 from sim.embodiment import EMBODIMENTS, Embodiment, load_embodiment
@@ -43,26 +43,20 @@ class ShowConfig:
     video: str | None = opt(None, "MP4 file to write")
     motions: str | None = opt(None, "the source clip, where it is no longer where it was")
     body_model: str | None = opt(None, "folder of body models, likewise")
-    width: int = opt(960, "pixels of both views together")
-    height: int = opt(480, "pixels")
-    fps: float = opt(25.0, "frames a second of the video")
-    speed: float = opt(1.0, "speed of playback; 0.25 shows a quarter")
-    start: float = opt(0.0, "first second of the clip to show")
-    seconds: float | None = opt(None, "how many to show; null: to the end")
-    camera: str = opt("follow", "follow (three-quarter, turns with the body), side or front")
+    width: int = opt(960, "pixels of both views together", low=64, high=4096)
+    height: int = opt(480, "pixels", low=64, high=4096)
+    fps: float = opt(25.0, "frames a second of the video", low=1.0, high=240.0)
+    speed: float = opt(1.0, "speed of playback; 0.25 shows a quarter", low=0.01, high=100.0)
+    start: float = opt(0.0, "first second of the clip to show", low=0.0)
+    seconds: float | None = opt(None, "how many to show; null: to the end", low=0.001)
+    camera: str = opt(
+        "follow",
+        "follow (three-quarter, turns with the body), side or front",
+        choices=tuple(_VIEWS),
+    )
     azimuth: float | None = opt(None, "world direction to look in (degrees), in place of camera=")
     muscles: bool = opt(False, "draw the muscles, coloured by activation")
     allow_pickle: bool = opt(False, "read a .pkl body model; unpickling runs code from the file")
-
-
-_RANGES = {
-    "width": (64, 4096),
-    "height": (64, 4096),
-    "fps": (1.0, 240.0),
-    "speed": (0.01, 100.0),
-    "start": (0.0, float("inf")),
-    "seconds": (0.001, float("inf")),
-}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if "=" in arguments[0]:
         raise UserError(f"{arguments[0]}: expected a motion file first, then settings")
-    config = load_settings(ShowConfig, arguments[1:], {"camera": tuple(_VIEWS)}, _RANGES)
+    config = load_settings(ShowConfig, arguments[1:])
     if config.video is None:
         raise UserError("video= is missing: give the .mp4 file to write")
     check_video(Path(config.video))
@@ -140,7 +134,7 @@ def load_source(motion: Motion, body: Embodiment, path: Path, config: DictConfig
     # Permission to unpickle is the viewer's to give: a motion file may come from anyone.
     values = {"body_model": model, "embodiment": motion.embodiment, "fingers": body.fingers,
               "fps": motion.fps, "allow_pickle": config.allow_pickle}  # fmt: skip
-    base = load_settings(RetargetConfig, [], CHOICES, RANGES)
+    base = load_settings(RetargetConfig, [])
     return Retargeter(OmegaConf.merge(base, values)).prepare(clip, motion.name)
 
 

@@ -22,7 +22,7 @@ import torch
 
 from cfg import UserError, load_settings
 from cfg.help import describe
-from cfg.schema import opt
+from cfg.option import opt
 from retarget.activations import with_activations
 from retarget.motion import Motion, MotionError
 from retarget.motion_set import index_record, load_motion_set, read_index, write_index
@@ -45,24 +45,26 @@ class VaryConfig:
     motions: str | None = opt(None, "folder of a motion set, or one of its files")
     out: str | None = opt(None, "folder of the motion set to write")
     only: str = opt("*", "glob of the names of clips to vary; the others come along as they are")
-    copies: int = opt(4, "variants of each clip")
-    speed: float = opt(0.2, "largest change of speed, as a part of it; clips with a flight keep it")
-    sway: float = opt(0.1, "what joints that carry no foot are turned by (rad, standard deviation)")
+    copies: int = opt(4, "variants of each clip", low=1, high=1000)
+    speed: float = opt(
+        0.2,
+        "largest change of speed, as a part of it; clips with a flight keep it",
+        low=0.0,
+        high=0.5,
+    )
+    sway: float = opt(
+        0.1,
+        "what joints that carry no foot are turned by (rad, standard deviation)",
+        low=0.0,
+        high=1.0,
+    )
     fingers: bool = opt(False, "whether the body has joints in its fingers")
-    phantom_inertia: float = opt(0.01, "of the body, as in training: for activations")
+    phantom_inertia: float = opt(
+        0.01, "of the body, as in training: for activations", low=0.001, high=1.0
+    )
     activations: bool = opt(True, "store the muscle activations that explain each frame")
-    seed: int = opt(0, "of the draws")
-    workers: int = opt(0, "processes; 0 = one a core")
-
-
-_RANGES = {
-    "copies": (1, 1000),
-    "speed": (0.0, 0.5),
-    "sway": (0.0, 1.0),
-    "phantom_inertia": (0.001, 1.0),
-    "seed": (0, 2**31),
-    "workers": (0, 1024),
-}
+    seed: int = opt(0, "of the draws", low=0, high=2**31)
+    workers: int = opt(0, "processes; 0 = one a core", low=0, high=1024)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or {"-h", "--help", "help"} & set(arguments):
         print(USAGE.strip() + "\n" + "\n".join(describe(VaryConfig)))
         return 0
-    config = load_settings(VaryConfig, arguments, ranges=_RANGES)
+    config = load_settings(VaryConfig, arguments)
     for key in ("motions", "out"):
         if config[key] is None:
             raise UserError(f"{key}= is missing: --help says what it is")

@@ -20,7 +20,7 @@ from sim.world_parameters import WorldParameters, check_ranges
 
 @dataclass(frozen=True)
 class SimOptions:
-    """Options of a simulator; see cfg/schema.py for their meaning and defaults.
+    """Options of a simulator; see `SimConfig` in cfg/schema.py for their meaning and defaults.
 
     `parameter_ranges` switches on physical parameters that differ between worlds, by name (see
     `sim.world_parameters.PARAMETERS`), with the lowest and highest multiplier of each.

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from cfg import UserError, available, config_from_dict, load_config, load_resolved
+from cfg import UserError, available, check, config_from_dict, load_config, load_resolved
 from cfg.help import describe
+from cfg.option import bounds_of
+from cfg.schema import Config
 
 
 @pytest.mark.parametrize("name", available())
@@ -108,3 +110,42 @@ def test_help_names_every_setting() -> None:
     for key in ("sim.nworld=null", "reward.site_pos.weight=0.0", "agent.gamma=0.99"):
         assert key in text
     assert all(len(line.split("  ")) > 1 for line in describe() if "=" in line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seed=-1"], "seed=-1: expected a number from 0 to 4294967295"),
+        (["torch_threads=-2"], "torch_threads=-2: expected a number at least 0"),
+        (["pretraining.lr=0"], "pretraining.lr=0.0: expected a number above 0"),
+        (["termination.site_deviation=-0.1"], "expected a number above 0"),
+        (["evaluation.max_steps=0"], "evaluation.max_steps=0: expected a number at least 1"),
+        (["reward.site_pos.sharpness=-100"], "reward.site_pos.sharpness=-100.0: expected"),
+        (["reward.penalty_floor=0.5"], "expected a number at most 0.0"),
+        (["task.resample=[2]"], "task.resample=[2.0]: expected a list of 2"),
+        (["task.resample=[2,-1]"], "task.resample=[2.0, -1.0]: expected a number above 0"),
+        (["network.actor_hidden=[64,0]"], "network.actor_hidden=[64, 0]: expected a number at"),
+        (["run.minutes=nan"], "run.minutes=nan: expected a number above 0"),
+        (["sim.timestep=0"], "sim.timestep=0.0: expected a number above 0"),
+    ],
+)
+def test_values_out_of_bounds(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(["cfg=demo", *arguments])
+    assert message in str(caught.value)
+
+
+def test_defaults_are_within_their_bounds() -> None:
+    bounds = dict(bounds_of(Config))
+    check(OmegaConf.structured(Config))  # raises otherwise
+    assert bounds["phantom_inertia"].expected(0.0) == "a number from 0.001 to 1.0"
+    assert bounds["sim.nworld"].expected(None) is None  # null: nothing is asked for
+    assert bounds["reset.activation_level"].expected(1.0) is None
+    assert bounds["run.minutes"].expected(0.0) == "a number above 0"
+
+
+def test_help_says_every_choice() -> None:
+    lines = {line.split("=")[0].strip(): line for line in describe() if "=" in line}
+    for key, bounds in bounds_of(Config):
+        for choice in bounds.choices:
+            assert choice in lines[key], f"{key}: its help does not name {choice}"
