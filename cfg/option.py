@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any
@@ -13,12 +14,14 @@ class Bounds:
 
     Attributes:
         choices: all of them, where they can be listed.
+        other: what will do besides them: how it is called, and a regular expression.
         low, high: the least and the greatest number.
         above: a number that it must be greater than.
         length: of a list.
     """
 
     choices: tuple[str, ...] = ()
+    other: tuple[str, str] | None = None
     low: float | None = None
     high: float | None = None
     above: float | None = None
@@ -30,14 +33,13 @@ class Bounds:
         if self.length is not None and value is not None and len(entries) != self.length:
             return f"a list of {self.length}"
         if any(entry is not None and not self._admits(entry) for entry in entries):
-            return (
-                f"one of {', '.join(self.choices)}" if self.choices else f"a number {self._range}"
-            )
+            return self._words
         return None
 
     def _admits(self, value: Any) -> bool:
         if self.choices:
-            return value in self.choices
+            pattern = None if self.other is None else self.other[1]
+            return value in self.choices or bool(pattern and re.fullmatch(pattern, value))
         # Written so that NaN, which is not less than anything, does not pass.
         return (
             (self.low is None or value >= self.low)
@@ -46,11 +48,15 @@ class Bounds:
         )
 
     @property
-    def _range(self) -> str:
+    def _words(self) -> str:
+        if self.choices:
+            listed = f"one of {', '.join(self.choices)}"
+            return listed if self.other is None else f"{listed}, or {self.other[0]}"
         if self.low is not None and self.high is not None:
-            return f"from {self.low} to {self.high}"
+            return f"a number from {self.low} to {self.high}"
         parts = (("at least", self.low), ("above", self.above), ("at most", self.high))
-        return " and ".join(f"{word} {bound}" for word, bound in parts if bound is not None)
+        limits = [f"{word} {limit}" for word, limit in parts if limit is not None]
+        return f"a number {' and '.join(limits)}"
 
 
 def opt(default: Any, text: str, **bounds: Any) -> Any:

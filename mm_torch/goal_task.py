@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cfg.errors import UserError
 from cfg.schema import ObservationConfig
-from mm_torch.goals import GOALS
+from mm_torch.goals import goal_class
 from mm_torch.goals.goal import uniform
 from mm_torch.motion_library import MotionLibrary
 from mm_torch.task import ImitationTask, Outcome
@@ -52,7 +52,7 @@ class GoalTask(ImitationTask):
             UserError: a goal that the body cannot do, or terms that it does not have.
         """
         settings, body = OmegaConf.to_object(config).task, simulator.embodiment
-        kind = GOALS[settings.name]
+        kind = goal_class(settings.name)
         if body.name not in kind.embodiments:
             raise UserError(
                 f"task.name={settings.name}: needs embodiment={' or '.join(kind.embodiments)}, "

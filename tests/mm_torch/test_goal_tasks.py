@@ -266,3 +266,29 @@ def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
     content["agent"]["style"]["judged_name"] = "style 0, bimanual, 60 entries, pairs"
     with pytest.raises(UserError, match=r"discriminator has judged_name 'style 0, bimanual"):
         Trainer(_config("bimanual_amp"), tmp_path / "run", content)
+
+
+def test_a_goal_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_goals.py").write_text(
+        "from mm_torch.goals import Reach\nclass Near(Reach):\n    tolerance = 9.0\nother = 3\n"
+    )
+    (tmp_path / "own_broken.py").write_text("import absent_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    task = _task("bimanual_amp", "task.name=own_goals:Near")
+    task.step(_rest(task))
+    assert task.goal.tolerance == 9.0 and (task.held == 1).all()
+    for name, message in (
+        ("run", "expected one of imitation, reach, steer, location, or MODULE:CLASS"),
+        (
+            "own_goal:Near",
+            "Python finds no module own_goal: start in the folder that has own_goal.py",
+        ),
+        ("own_goals.more:Near", "Python finds no module own_goals.more"),
+        ("own_goals:Far", "expected a class Far of own_goals that extends mm_torch.goals.Goal"),
+        ("own_goals:other", "expected a class other of own_goals that extends"),
+    ):
+        with pytest.raises(UserError) as caught:
+            _task("bimanual_amp", f"task.name={name}")
+        assert f"task.name={name}: " in str(caught.value) and message in str(caught.value)
+    with pytest.raises(ModuleNotFoundError, match="absent_module"):  # theirs: with its traceback
+        _task("bimanual_amp", "task.name=own_broken:Near")
