@@ -147,6 +147,20 @@ class PretrainingConfig:
     sideways: float = opt(
         0.32, "the same per m/s that it moves aside (s); a walk that weaves may need 0.4", low=0.0
     )
+    damping: float = opt(
+        0.92,
+        "damping ratio with which muscle control brings a body back that does not stand",
+        above=0,
+    )
+    smoothing_hz: float = opt(
+        4.0, "frequency (Hz) at which muscle control halves the motion's velocities", above=0
+    )
+    yielding: float = opt(
+        0.0,
+        "seconds before a foot lands within which muscle control lets go of its leg; with 0.2 feet "
+        "stamp less and knees bend as they take weight, but a body under noise falls sooner",
+        low=0.0,
+    )
     led_rounds: int = opt(0, "first rounds in which the teacher acts in the policy's place", low=0)
     steps: int = opt(20, "control steps a world in each round", low=1)
     every: int = opt(1, "ask the teacher at every so many of the policy's control steps", low=1)

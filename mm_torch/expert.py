@@ -89,8 +89,18 @@ class Expert:
         cls, task: ImitationTask, mapping: str, config: PretrainingConfig, processes: int = 1
     ) -> Expert:
         """Prepare the teacher that a lesson's configuration asks for."""
-        gains = replace(WALKING, travel=config.travel, root_weight=config.root_weight)
-        stepping = Stepping(aside=config.aside, sideways=config.sideways)
+        gains = replace(
+            WALKING,
+            travel=config.travel,
+            root_weight=config.root_weight,
+            damping=config.damping,
+        )
+        stepping = Stepping(
+            aside=config.aside,
+            sideways=config.sideways,
+            smoothing_hz=config.smoothing_hz,
+            yielding=config.yielding,
+        )
         return cls(
             task, mapping, gains, stepping, processes, config.statics_share,
             steadiness=config.steadiness,

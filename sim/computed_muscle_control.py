@@ -25,7 +25,8 @@ the soles.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import mujoco
 import numpy as np
@@ -80,7 +81,8 @@ class Target:
     Attributes:
         qpos, qvel, qacc: (nq,), (nv,), (nv,).
         act: (nu,) activations to stay close to.
-        swing: names of `Embodiment.foot_geoms` that are off the ground.
+        swing: names of `Embodiment.foot_geoms` that are off the ground, and what part of a
+            swinging leg's weight each leg is held with.
         standing: whether no foot has been or will be off it for a while.
     """
 
@@ -88,7 +90,7 @@ class Target:
     qvel: np.ndarray
     qacc: np.ndarray
     act: np.ndarray
-    swing: tuple[str, ...] = ()
+    swing: Mapping[str, float] = field(default_factory=dict)
     standing: bool = False
 
 
@@ -235,8 +237,8 @@ class ComputedMuscleControl:
         weight[self._root + self._upper] *= gains.upper_weight
         weight[: self._root] *= gains.root_weight
         weight[: min(self._root, 2)] *= gains.travel_weight
-        for foot in target.swing:
-            weight[self._root + self._legs[foot]] *= gains.swing_weight
+        for foot, grip in target.swing.items():
+            weight[self._root + self._legs[foot]] *= 1.0 + grip * (gains.swing_weight - 1.0)
         return weight
 
     def _swinging(self, hold: _Hold, target: Target) -> np.ndarray:

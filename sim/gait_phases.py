@@ -72,6 +72,20 @@ def correction_share(off: np.ndarray, blend: int, release: int) -> np.ndarray:
     return share
 
 
+def grip(off: np.ndarray, yielding: float) -> np.ndarray:
+    """Part (T,) of a swinging leg's weight that it is held with; 1 where the foot does not swing.
+
+    Within `yielding` frames of landing it falls evenly, and is nothing in the last quarter of them:
+    a leg that is held firmly to its motion stamps, since no motion touches the ground to the
+    millimetre and the moment.
+    """
+    share = np.ones(len(off))
+    for start, end in runs(off) if yielding > 0 else ():
+        left = end - np.arange(start, end)
+        share[start:end] = np.clip((left - yielding / 4) / (0.75 * yielding), 0.0, 1.0)
+    return share
+
+
 def landings(off: np.ndarray) -> np.ndarray:
     """First frame of the swing that a frame is in, and of the stance after it, (T, 2); else -1."""
     landing = np.full((len(off), 2), -1)

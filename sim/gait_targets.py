@@ -19,7 +19,15 @@ import numpy as np
 
 from sim.computed_muscle_control import Target
 from sim.embodiment import Embodiment
-from sim.gait_phases import STILL, correction_share, landings, runs, standing_phases, swing_phases
+from sim.gait_phases import (
+    STILL,
+    correction_share,
+    grip,
+    landings,
+    runs,
+    standing_phases,
+    swing_phases,
+)
 from sim.leg import Leg
 
 _SHORT = 0.12  # s, of a phase off the ground that is not a step
@@ -41,6 +49,7 @@ class Stepping:
         release: time over which a correction fades after the foot has landed (s).
         smoothing_hz: frequency at which the motion's velocities are halved (Hz), its accelerations
             with them; infinite for none.
+        yielding: time before landing (s) within which the swinging leg is let go.
     """
 
     lift: float = 0.3
@@ -52,6 +61,7 @@ class Stepping:
     straight: float = 0.05
     release: float = 0.3
     smoothing_hz: float = 4.0
+    yielding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,7 @@ class GaitTargets:
         steps = self.swing.items()
         self._share = {foot: correction_share(off, blend, release) for foot, off in steps}
         self._landing = {foot: landings(off) for foot, off in steps}
+        self._grip = {foot: grip(off, self._stepping.yielding * fps) for foot, off in steps}
 
     def __len__(self) -> int:
         return len(self._qpos)
@@ -139,7 +150,7 @@ class GaitTargets:
                 sunk = max(sunk, self._lack(foot, frame, offset))
             goal = leg.moved(goal, here, there, self._stepping.straight)
         goal[2] -= sunk
-        swinging = tuple(foot for foot, off in self.swing.items() if off[frame])
+        swinging = {foot: self._grip[foot][frame] for foot, off in self.swing.items() if off[frame]}
         goal = self._couplings.complete_qpos(goal)
         motion = (self._qvel[frame], self._qacc[frame], self._act[frame])
         return Target(goal, *motion, swinging, bool(self.standing[frame]))

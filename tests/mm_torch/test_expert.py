@@ -61,15 +61,24 @@ def test_a_lesson_says_how_the_teacher_holds_on(task) -> None:
     # The lesson's defaults are the teacher's own.
     assert (lesson.travel, lesson.root_weight) == (WALKING.travel, WALKING.root_weight)
     assert (lesson.aside, lesson.sideways) == (Stepping().aside, Stepping().sideways)
+    assert (lesson.damping, lesson.smoothing_hz) == (WALKING.damping, Stepping().smoothing_hz)
+    assert lesson.yielding == Stepping().yielding == 0.0
     both = torch.ones(2, dtype=torch.bool)
     task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([10, 62]))
     task.simulator.qpos[:, 0] += 0.05  # beside the motion, and pushed further
     task.simulator.qvel[:, 0] += 0.3
     asked = Expert(task, "sigmoid").excitations()
     assert torch.equal(Expert.of(task, "sigmoid", lesson).excitations(), asked)
-    for change in ({"travel": 4.0}, {"root_weight": 2.9}, {"aside": 0.3}, {"sideways": 0.0}):
+    for change in ({"travel": 4.0}, {"root_weight": 2.9}, {"aside": 0.3}, {"sideways": 0.0},
+                   {"damping": 1.1}, {"smoothing_hz": 3.0}):  # fmt: skip
         other = Expert.of(task, "sigmoid", replace(lesson, **change)).excitations()
         assert (other - asked).abs().max() > 1e-3, change
+    # Of a leg that swings, not of one that stands.
+    yielding = Expert.of(task, "sigmoid", replace(lesson, yielding=1.0))
+    assert torch.equal(yielding.excitations(), asked)
+    task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([35, 87]))
+    held = Expert.of(task, "sigmoid", lesson).excitations()
+    assert ((yielding.excitations() - held).abs().max(-1).values > 1e-3).all()
 
 
 def test_goes_on_walking() -> None:

@@ -109,6 +109,24 @@ def test_joints_come_back_at_their_own_pace_and_no_faster_than_asked(
     assert control._wanted(control._holds[False], data, target)[row] == pytest.approx(-180.0)
 
 
+def test_a_swinging_leg_weighs_more_the_more_it_is_held(fullbody: Embodiment) -> None:
+    control = ComputedMuscleControl(
+        fullbody, fullbody.model, 1 / CONTROL_HZ, Gains(swing_weight=5.0)
+    )
+    data, still = mujoco.MjData(fullbody.model), np.zeros(fullbody.model.nv)
+    hold = control._holds[False]
+    hold.step.read(data)
+    at_rest = Target(data.qpos.copy(), still, still, np.zeros(fullbody.model.nu))
+    stance, *swings = (
+        control._weights(hold, data.qpos, replace(at_rest, swing=swing))
+        for swing in ({}, {"left": 1.0}, {"left": 0.5}, {"left": 0.0})
+    )
+    leg = 6 + fullbody.independent_joints.index("knee_angle_l")
+    other = 6 + fullbody.independent_joints.index("knee_angle_r")
+    assert [swing[leg] / stance[leg] for swing in swings] == pytest.approx([5.0, 3.0, 1.0])
+    assert all(swing[other] == stance[other] for swing in swings)
+
+
 def test_trunk_and_arms_have_gains_of_their_own(fullbody: Embodiment) -> None:
     gains = Gains(joints=20.0, upper=10.0, upper_weight=3.0)
     controls = [

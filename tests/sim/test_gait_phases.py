@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.gait_phases import correction_share, landings, runs, standing_phases
+from sim.gait_phases import correction_share, grip, landings, runs, standing_phases
 
 
 def test_runs_of_true() -> None:
@@ -24,6 +24,14 @@ def test_the_next_swing_cuts_a_fading_correction_short() -> None:
     off = np.array([1, 1, 0, 1, 1, 1], bool)
     share = correction_share(off, blend=1, release=3)
     assert share.tolist() == [1.0, 1.0, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_a_swinging_leg_is_let_go_before_it_lands() -> None:
+    off = np.array([0, 1, 1, 1, 1, 1, 0, 1], bool)
+    # Four frames before landing all of it, one before it nothing.
+    share = grip(off, yielding=4)
+    assert np.allclose(share, [1, 1, 1, 2 / 3, 1 / 3, 0, 1, 0])
+    assert grip(off, yielding=0).tolist() == [1.0] * 8
 
 
 def test_every_frame_of_a_swing_knows_its_ends() -> None:
