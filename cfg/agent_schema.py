@@ -157,8 +157,8 @@ class PretrainingConfig:
     )
     yielding: float = opt(
         0.0,
-        "seconds before a foot lands within which muscle control lets go of its leg; with 0.2 feet "
-        "stamp less and knees bend as they take weight, but a body under noise falls sooner",
+        "seconds before a foot lands within which muscle control lets go of its leg; with 0.2 it "
+        "kicks no knee straight at the end of swing, but a body under noise falls sooner",
         low=0.0,
     )
     led_rounds: int = opt(0, "first rounds in which the teacher acts in the policy's place", low=0)

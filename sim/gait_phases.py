@@ -76,8 +76,8 @@ def grip(off: np.ndarray, yielding: float) -> np.ndarray:
     """Part (T,) of a swinging leg's weight that it is held with; 1 where the foot does not swing.
 
     Within `yielding` frames of landing it falls evenly, and is nothing in the last quarter of them:
-    a leg that is held firmly to its motion stamps, since no motion touches the ground to the
-    millimetre and the moment.
+    a leg that is held firmly to its motion to the last kicks its knee straight where a person's
+    brakes it.
     """
     share = np.ones(len(off))
     for start, end in runs(off) if yielding > 0 else ():
