@@ -155,6 +155,12 @@ class PretrainingConfig:
     smoothing_hz: float = opt(
         4.0, "frequency (Hz) at which muscle control halves the motion's velocities", above=0
     )
+    landing_hz: float | None = opt(
+        None,
+        "the same of a leg about its landing, where 8 keeps what slows a foot down; null = as "
+        "elsewhere",
+        above=0,
+    )
     yielding: float = opt(
         0.0,
         "seconds before a foot lands within which muscle control lets go of its leg; with 0.2 it "

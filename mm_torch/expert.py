@@ -99,6 +99,7 @@ class Expert:
             aside=config.aside,
             sideways=config.sideways,
             smoothing_hz=config.smoothing_hz,
+            landing_hz=config.landing_hz,
             yielding=config.yielding,
         )
         return cls(

@@ -147,7 +147,7 @@ class ComputedMuscleControl:
         self._filter = ActivationFilter(
             embodiment, model.opt.timestep, round(control_dt / model.opt.timestep), torch.float64
         )
-        self._legs, self._feet = _legs(embodiment), embodiment.foot_geoms
+        self._legs, self._feet = leg_joints(embodiment), embodiment.foot_geoms
         lower = [joint for leg in self._legs.values() for joint in leg]
         self._upper = np.setdiff1d(np.arange(len(embodiment.independent_dofs)), lower)
         upper = embodiment.independent_dofs[self._upper]
@@ -250,8 +250,8 @@ class ComputedMuscleControl:
         return np.isin(hold.step.constraints.geoms, swinging).any(1)
 
 
-def _legs(embodiment: Embodiment) -> dict[str, np.ndarray]:
-    """Which independent joints move each foot and nothing of the trunk: those of its leg."""
+def leg_joints(embodiment: Embodiment) -> dict[str, np.ndarray]:
+    """Return which independent joints move each foot and nothing of the trunk: its leg's."""
     model, legs, chains = embodiment.model, {}, {}
     feet = {foot: geoms for foot, geoms in embodiment.foot_geoms.items() if len(geoms)}
     for foot, geoms in feet.items():

@@ -86,6 +86,14 @@ def grip(off: np.ndarray, yielding: float) -> np.ndarray:
     return share
 
 
+def about_landing(off: np.ndarray, reach: float) -> np.ndarray:
+    """How much a frame is about a landing, (T,): 1 within a third of `reach` frames, then less."""
+    frame, share = np.arange(len(off)), np.zeros(len(off))
+    for _, end in runs(off):
+        share = np.maximum(share, np.clip(1.5 * (1.0 - np.abs(frame - end) / reach), 0.0, 1.0))
+    return share
+
+
 def landings(off: np.ndarray) -> np.ndarray:
     """First frame of the swing that a frame is in, and of the stance after it, (T, 2); else -1."""
     landing = np.full((len(off), 2), -1)

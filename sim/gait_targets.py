@@ -17,10 +17,11 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from sim.computed_muscle_control import Target
+from sim.computed_muscle_control import Target, leg_joints
 from sim.embodiment import Embodiment
 from sim.gait_phases import (
     STILL,
+    about_landing,
     correction_share,
     grip,
     landings,
@@ -33,6 +34,7 @@ from sim.leg import Leg
 _SHORT = 0.12  # s, of a phase off the ground that is not a step
 _BLEND = 0.15  # s, over which a step's correction sets in
 _SHARES = 0.5, 1.0, 0.5  # of the lift: hip, knee, ankle
+_ABOUT = 0.12  # s, before and after a landing that are about it
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Stepping:
         release: time over which a correction fades after the foot has landed (s).
         smoothing_hz: frequency at which the motion's velocities are halved (Hz), its accelerations
             with them; infinite for none.
+        landing_hz: the same of a leg's about its landing; None for no difference.
         yielding: time before landing (s) within which the swinging leg is let go.
     """
 
@@ -61,6 +64,7 @@ class Stepping:
     straight: float = 0.05
     release: float = 0.3
     smoothing_hz: float = 4.0
+    landing_hz: float | None = None
     yielding: float = 0.0
 
 
@@ -114,8 +118,7 @@ class GaitTargets:
         self._qvel = _velocities(self._model, self._qpos, fps)
         if not any(off.any() for off in self.swing.values()):
             self._qvel = qvel
-        self._qvel = _smoothed(self._qvel, self._stepping.smoothing_hz / fps)
-        self._qacc = np.gradient(self._qvel, 1.0 / fps, axis=0)
+        self._qvel, self._qacc = self._followed(embodiment, self._qvel, fps)
         self._reach = {foot: self._vectors(leg) for foot, leg in self._legs.items()}
         balance = [self._centre(*state) for state in zip(qpos, qvel, strict=True)]
         self._balance = _Balance(*(np.array(part) for part in zip(*balance, strict=True)))
@@ -124,6 +127,30 @@ class GaitTargets:
         self._share = {foot: correction_share(off, blend, release) for foot, off in steps}
         self._landing = {foot: landings(off) for foot, off in steps}
         self._grip = {foot: grip(off, self._stepping.yielding * fps) for foot, off in steps}
+
+    def _followed(
+        self, embodiment: Embodiment, qvel: np.ndarray, fps: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Velocities and accelerations (T, nv) to follow: smoothed, a leg's less as it lands.
+
+        What trembles in a motion goes into the moments, so all of it is smoothed; but a foot is
+        slowed down in the few hundredths of a second before it lands, and not to do so is to hit
+        the ground.
+        """
+
+        def smoothed(halved: float) -> tuple[np.ndarray, np.ndarray]:
+            velocity = _smoothed(qvel, halved / fps)
+            return velocity, np.gradient(velocity, 1.0 / fps, axis=0)
+
+        slow = smoothed(self._stepping.smoothing_hz)
+        if self._stepping.landing_hz is None:
+            return slow
+        quick, legs = smoothed(self._stepping.landing_hz), leg_joints(embodiment)
+        for foot, off in self.swing.items():
+            share, dofs = about_landing(off, _ABOUT * fps), embodiment.independent_dofs[legs[foot]]
+            for values, sharp in zip(slow, quick, strict=True):
+                values[:, dofs] += share[:, None] * (sharp[:, dofs] - values[:, dofs])
+        return slow
 
     def __len__(self) -> int:
         return len(self._qpos)

@@ -63,6 +63,7 @@ def test_a_lesson_says_how_the_teacher_holds_on(task) -> None:
     assert (lesson.aside, lesson.sideways) == (Stepping().aside, Stepping().sideways)
     assert (lesson.damping, lesson.smoothing_hz) == (WALKING.damping, Stepping().smoothing_hz)
     assert lesson.yielding == Stepping().yielding == 0.0
+    assert lesson.landing_hz is Stepping().landing_hz is None
     both = torch.ones(2, dtype=torch.bool)
     task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([10, 62]))
     task.simulator.qpos[:, 0] += 0.05  # beside the motion, and pushed further
@@ -79,6 +80,10 @@ def test_a_lesson_says_how_the_teacher_holds_on(task) -> None:
     task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([35, 87]))
     held = Expert.of(task, "sigmoid", lesson).excitations()
     assert ((yielding.excitations() - held).abs().max(-1).values > 1e-3).all()
+    sharp = Expert.of(task, "sigmoid", replace(lesson, landing_hz=50.0))
+    task.place(both, torch.zeros(2, dtype=torch.long), torch.tensor([44, 96]))  # about to land
+    held = Expert.of(task, "sigmoid", lesson).excitations()
+    assert ((sharp.excitations() - held).abs().max(-1).values > 1e-3).all()
 
 
 def test_goes_on_walking() -> None:

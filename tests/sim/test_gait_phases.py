@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.gait_phases import correction_share, grip, landings, runs, standing_phases
+from sim.gait_phases import (
+    about_landing,
+    correction_share,
+    grip,
+    landings,
+    runs,
+    standing_phases,
+)
 
 
 def test_runs_of_true() -> None:
@@ -32,6 +39,13 @@ def test_a_swinging_leg_is_let_go_before_it_lands() -> None:
     share = grip(off, yielding=4)
     assert np.allclose(share, [1, 1, 1, 2 / 3, 1 / 3, 0, 1, 0])
     assert grip(off, yielding=0).tolist() == [1.0] * 8
+
+
+def test_frames_about_a_landing() -> None:
+    off = np.array([1, 1, 1, 1, 0, 0, 0, 0], bool)
+    share = about_landing(off, reach=3)
+    assert np.allclose(share, [0, 0, 0.5, 1, 1, 1, 0.5, 0])
+    assert about_landing(np.zeros(4, bool), reach=3).tolist() == [0.0] * 4
 
 
 def test_every_frame_of_a_swing_knows_its_ends() -> None:
