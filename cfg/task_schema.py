@@ -135,7 +135,7 @@ class TaskConfig:
         "imitation, reach (bimanual), steer or location (fullbody), or a goal of your own, "
         "MODULE:CLASS",
         choices=("imitation", "reach", "steer", "location"),
-        other=("MODULE:CLASS", r"[\w.]+:\w+"),
+        other=("MODULE:CLASS", r"\w+(\.\w+)*:\w+"),
     )
     resample: list[float] = opt(
         [2.0, 4.0], "[lo, hi]: seconds until a new command, in training", above=0, length=2

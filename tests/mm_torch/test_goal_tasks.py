@@ -279,6 +279,7 @@ def test_a_goal_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert task.goal.tolerance == 9.0 and (task.held == 1).all()
     for name, message in (
         ("run", "expected one of imitation, reach, steer, location, or MODULE:CLASS"),
+        (".own:Near", "expected one of imitation, reach, steer, location, or MODULE:CLASS"),
         (
             "own_goal:Near",
             "Python finds no module own_goal: start in the folder that has own_goal.py",
