@@ -183,6 +183,8 @@ class Lesson:
         try:
             self._asked.add(state["obs"], state["label"])
             self._optimizer.load_state_dict(state["optimizer"])
+        except UserError:
+            raise  # no memory
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"the checkpoint's lesson is another one than pretraining.* and observation.* "
