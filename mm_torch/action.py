@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents import ActorCritic
 
@@ -33,14 +33,17 @@ MAPPINGS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class MeanExcitation:
+class MeanExcitation(nn.Module):
     """A trained policy without its noise: the mean excitation of the Gaussian it was trained as.
 
     The mapping from action to excitation is not linear, so the excitation of the mean action is not
     the mean excitation: for muscles that are mostly silent it is far lower, and a body driven by it
-    sags. This returns the raw action whose excitation is the mean one. MuscleMimic's mapping gets
-    the mean action, as MuscleMimic does.
+    sags. Called, this returns the raw action whose excitation is the mean one. MuscleMimic's
+    mapping gets the mean action, as MuscleMimic does.
     """
+
+    nodes: Tensor
+    weights: Tensor
 
     def __init__(self, policy: ActorCritic, mapping: str, nodes: int = 15) -> None:
         """Prepare for a policy.
@@ -50,24 +53,28 @@ class MeanExcitation:
             mapping: a key of `MAPPINGS`, as the policy was trained with.
             nodes: values of the Gaussian that the mean is taken over.
         """
-        self._policy, self._mapping = policy, mapping
+        super().__init__()
+        self.policy, self.mapping = policy, mapping
         # Gauss-Hermite nodes for the mean over a standard normal variable.
         points, weights = np.polynomial.hermite_e.hermegauss(nodes)
-        device = next(policy.parameters()).device
-        self._nodes = torch.tensor(points, dtype=torch.float32, device=device)
-        self._weights = torch.tensor(weights / weights.sum(), dtype=torch.float32, device=device)
+        like = policy.gaussian.raw.detach()
+        self.register_buffer("nodes", torch.from_numpy(points).to(like))
+        self.register_buffer("weights", torch.from_numpy(weights / weights.sum()).to(like))
 
-    def __call__(self, obs: Tensor) -> Tensor:
+    def forward(self, obs: Tensor) -> Tensor:
         """Return the raw action (nworld, nu) for observations (nworld, obs_dim)."""
-        if self._mapping == "musclemimic":
-            return self._policy.mean_action(obs)
-        return INVERSES[self._mapping](self.excitation(obs))
+        if self.mapping == "musclemimic":
+            return self.policy.mean_action(obs)
+        return INVERSES[self.mapping](self.excitation(obs))
 
     def excitation(self, obs: Tensor) -> Tensor:
-        """Return the mean excitation (nworld, nu) for observations (nworld, obs_dim)."""
-        mean = self._policy.mean_action(obs)
-        spread = self._policy.gaussian.std.unsqueeze(-1) * self._nodes
-        return (MAPPINGS[self._mapping](mean.unsqueeze(-1) + spread) * self._weights).sum(-1)
+        """Return the excitation (nworld, nu) for observations (nworld, obs_dim)."""
+        mean = self.policy.mean_action(obs)
+        excite = MAPPINGS[self.mapping]
+        if self.mapping == "musclemimic":
+            return excite(mean)
+        spread = self.policy.gaussian.std.unsqueeze(-1) * self.nodes
+        return (excite(mean.unsqueeze(-1) + spread) * self.weights).sum(-1)
 
 
 INVERSES: dict[str, Callable[[Tensor], Tensor]] = {

@@ -9,6 +9,7 @@ import pytest
 
 from cfg import load_config
 from mm_torch.evaluate import main as evaluate
+from mm_torch.export import main as export
 from mm_torch.train import main as train
 from tests.conftest import ROOT
 
@@ -55,6 +56,7 @@ def test_the_code_of_extending_runs(
     quick = ["sim.backend=mujoco", "sim.nworld=4", "sim.threads=1", "total_steps=64",
              "agent.num_steps=8", "agent.minibatch_size=32", "run.dir=runs/demo/mine"]  # fmt: skip
     assert train(["cfg=demo", *quick]) == 0
+    assert export(["checkpoint=runs/demo/mine/checkpoints/last.pt", "out=policy.pt2"]) == 0
     names: dict[str, object] = {}
     for block in python:
         exec(compile(block, "docs/extending.md", "exec"), names)
