@@ -70,3 +70,14 @@ def flag(value: str, key: str) -> bool:
     if value.lower() in ("false", "0", "no", "off"):
         return False
     raise UserError(f"{key}={value}: expected true or false")
+
+
+def positive(own: dict[str, str], key: str, default: float) -> float:
+    """Read a command's own argument that is a positive number."""
+    try:
+        value = float(own.get(key, default))
+    except ValueError as error:
+        raise UserError(f"{key}={own[key]}: expected a number") from error
+    if not value > 0:
+        raise UserError(f"{key}={own[key]}: expected a positive number")
+    return value

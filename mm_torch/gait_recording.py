@@ -2,82 +2,48 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-import mujoco
 import numpy as np
-import torch
 from torch import Tensor
 
 from mm_torch.gait_cycle import COMPARED, LANDED, landings
+from mm_torch.recording import Recording, play
 from mm_torch.task import ImitationTask
 from sim.embodiment import Embodiment
-from sim.simulator import SimOptions, apply_options
+from sim.laboratory import SIDES, Laboratory
+from sim.simulator import SimOptions
 
 JOINTS = tuple(names[0] for names, _ in COMPARED["kinematics"].values())
-SIDES = {"right": "_r", "left": "_l"}
 
 
-class GaitLaboratory:
-    """Measures a full body in one state at a time, with MuJoCo C, whatever simulates it."""
+class GaitLaboratory(Laboratory):
+    """Measures what gait cycles are compared by, per body weight and mass."""
 
     def __init__(self, embodiment: Embodiment, options: SimOptions) -> None:
         """Prepare; the options are those of the simulation (its solver settings)."""
-        self._model = model = copy.copy(embodiment.model)
-        apply_options(model, options)
-        self._data = mujoco.MjData(model)
-        self._couplings = embodiment.couplings
-        self._floor = embodiment.floor_geom
-        self._feet = [embodiment.foot_geoms[side] for side in SIDES]
+        super().__init__(embodiment, options)
+        model = self._model
         self._mass = float(model.body_mass.sum())
         self._weight = self._mass * float(np.linalg.norm(model.opt.gravity))
-        joints = [[model.joint(name + end) for end in SIDES.values()] for name in JOINTS]
-        self._qpos = np.array([[joint.qposadr[0] for joint in pair] for pair in joints])
-        self._dofs = np.array([[joint.dofadr[0] for joint in pair] for pair in joints])
-
-    def place(self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, ctrl: np.ndarray) -> None:
-        """Put the body into a state; excitations (nu,) count for what bypasses activation."""
-        data = self._data
-        data.qpos[:], data.qvel[:], data.act[:], data.ctrl[:] = qpos, qvel, act, ctrl
-        mujoco.mj_forward(self._model, data)
+        pairs = [[name + end for end in SIDES.values()] for name in JOINTS]
+        self._qpos = np.array([[model.joint(name).qposadr[0] for name in pair] for pair in pairs])
+        names = embodiment.independent_joints
+        self._rows = np.array([[names.index(name) for name in pair] for pair in pairs])
 
     def angles(self, qpos: np.ndarray) -> np.ndarray:
         """Joint angles (6, 2) of a posture, right and left (deg)."""
         return np.degrees(qpos[self._qpos])
 
     def moments(self) -> np.ndarray:
-        """Moments (6, 2) of muscles and passive tissue about the joints, per mass (Nm/kg).
-
-        Those about joints that a joint drives count with it; stops at the joints' ends do not.
-        """
-        moment = self._data.qfrc_actuator + self._data.qfrc_passive
-        couplings, total = self._couplings, moment.copy()
-        slopes = couplings.slopes(self._data.qpos)
-        driven = couplings.has_driver
-        dependent = moment[couplings.dof_adr[driven]] * slopes[driven]
-        np.add.at(total, couplings.driver_dof_adr[driven], dependent)
-        return total[self._dofs] / self._mass
+        """Moments (6, 2) of muscles and passive tissue about the joints, per mass (Nm/kg)."""
+        return self.joint_moments()[self._rows] / self._mass
 
     def ground_forces(self) -> np.ndarray:
         """Forces (2, 3) of the floor on the right and the left foot, world axes (% body weight)."""
-        model, data, wrench = self._model, self._data, np.zeros(6)
-        forces = np.zeros((len(self._feet), 3))
-        for index, contact in enumerate(data.contact):
-            first, second = contact.geom
-            if self._floor not in (first, second):
-                continue
-            mujoco.mj_contactForce(model, data, index, wrench)
-            # It acts on the second geom, in the contact's frame, whose axes are rows.
-            force = wrench[:3] @ contact.frame.reshape(3, 3)
-            for foot, geoms in enumerate(self._feet):
-                if second in geoms:
-                    forces[foot] += force
-                elif first in geoms:
-                    forces[foot] -= force
-        return 100.0 * forces / self._weight
+        return 100.0 * self.ground_force().force / self._weight
 
 
 @dataclass(frozen=True)
@@ -110,7 +76,6 @@ class Walk:
         return [float(on[first:last].mean()) for first, last in pairwise(starts)]
 
 
-@torch.no_grad()
 def record(
     task: ImitationTask, policy: Callable[[Tensor], Tensor], clip: Tensor, frame: Tensor
 ) -> list[Walk]:
@@ -126,28 +91,24 @@ def record(
     """
     simulator = task.simulator
     laboratory = GaitLaboratory(simulator.embodiment, simulator.options)
-    everywhere = torch.ones(simulator.nworld, dtype=torch.bool, device=simulator.device)
-    task.place(everywhere, clip.to(simulator.device), frame.to(simulator.device))
-    rows: list[list[_Row]] = [[] for _ in range(simulator.nworld)]
-    alive = everywhere.clone()
-    while bool(alive.any()):
-        outcome = task.step(policy(task.observe()))
-        alive &= ~outcome.terminated
-        motion = task.library.frames(task.clip, task.frame).qpos
-        moving = (motion, simulator.qpos, simulator.qvel, simulator.act, simulator.ctrl)
-        goal, *state = (part.double().cpu().numpy() for part in moving)
-        for world in alive.nonzero().flatten().tolist():
-            laboratory.place(*(part[world] for part in state))
-            rows[world].append(
-                _Row(
-                    laboratory.angles(state[0][world]), laboratory.angles(goal[world]),
-                    laboratory.ground_forces(), laboratory.moments(),
-                    state[2][world], state[0][world][:2],
-                )
-            )  # fmt: skip
-        alive &= ~outcome.truncated
-    names = [simulator.embodiment.model.actuator(i).name for i in range(task.action_dim)]
-    return [_walk(world, 1.0 / simulator.control_dt, names) for world in rows if len(world) > 1]
+    names, fps = list(simulator.embodiment.muscle_names), 1.0 / simulator.control_dt
+    played = play(task, policy, clip, frame)
+    return [_walk(_rows(laboratory, one), fps, names) for one in played if len(one) > 1]
+
+
+def _rows(laboratory: GaitLaboratory, played: Recording) -> list[_Row]:
+    rows = []
+    for step, (motion, qpos, act) in enumerate(
+        zip(played.reference, played.qpos, played.act, strict=True)
+    ):
+        played.place(laboratory, step)
+        rows.append(
+            _Row(
+                laboratory.angles(qpos), laboratory.angles(motion),
+                laboratory.ground_forces(), laboratory.moments(), act, qpos[:2],
+            )
+        )  # fmt: skip
+    return rows
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,16 @@ class MotionLibrary:
     def __len__(self) -> int:
         return len(self.names)
 
+    def index_of(self, name: str) -> int:
+        """Return which clip is called so.
+
+        Raises:
+            UserError: none is.
+        """
+        if name not in self.names:
+            raise UserError(f"clip={name}: the motion set has {', '.join(self.names[:8])}")
+        return self.names.index(name)
+
     def frames(self, clip: Tensor, frame: Tensor, origin: Tensor | None = None) -> Kinematics:
         """Return frames of clips; frames past the end are the last one.
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from cfg import UserError
-from mm_torch.command_line import flag, run_command, split_arguments
+from mm_torch.command_line import flag, positive, run_command, split_arguments
 from mm_torch.goal_task import GoalTask
 from mm_torch.goals import Marker
 from mm_torch.policy_loading import LoadedPolicy, load_policy
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     own, settings = split_arguments(arguments, _OWN)
     if "checkpoint" not in own:
         raise UserError("checkpoint= is missing: give a file written by training")
-    seconds = _number(own, "seconds", float("inf"))
+    seconds = positive(own, "seconds", float("inf"))
     ghost = flag(own.get("ghost", "true"), "ghost")
     video = Path(own["video"]) if "video" in own else None
     if video is not None:
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         seconds = min(seconds, 20.0) if "seconds" not in own else seconds
     scene = Scene(loaded.task.simulator.embodiment, ghost and not goal)
     if video is not None:
-        fps, (width, height) = _number(own, "fps", 25.0), _size(own.get("size", "640x480"))
+        fps, (width, height) = positive(own, "fps", 25.0), _size(own.get("size", "640x480"))
         _write_video(loaded, scene, clips, seconds, video, fps, width, height)
         print(f"wrote {video}")
     else:
@@ -143,22 +143,8 @@ def _show_window(loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: 
 
 
 def _clips(loaded: LoadedPolicy, name: str | None) -> list[int]:
-    names = loaded.task.library.names
-    if name is None:
-        return list(range(len(names)))
-    if name not in names:
-        raise UserError(f"clip={name}: the motion set has {', '.join(names[:8])}")
-    return [names.index(name)]
-
-
-def _number(own: dict[str, str], key: str, default: float) -> float:
-    try:
-        value = float(own.get(key, default))
-    except ValueError as error:
-        raise UserError(f"{key}={own[key]}: expected a number") from error
-    if not value > 0:
-        raise UserError(f"{key}={own[key]}: expected a positive number")
-    return value
+    library = loaded.task.library
+    return list(range(len(library))) if name is None else [library.index_of(name)]
 
 
 def _size(text: str) -> tuple[int, int]:

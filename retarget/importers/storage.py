@@ -1,4 +1,4 @@
-"""OpenSim storage files: .sto and .mot tables of joint coordinates.
+"""OpenSim storage files, read and written: .sto and .mot tables of joint coordinates and more.
 
 A header of `key=value` lines ends with `endheader`; then come one row of labels, the first of
 which is `time`, and the values. A label is a plain coordinate (`knee_angle_r`) or the path of a
@@ -8,6 +8,7 @@ translations are in metres in any case. Format: OpenSim documentation, "Storage 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,25 @@ def read_table(path: Path) -> tuple[dict[str, str], list[str], np.ndarray]:
             f"truncated, copy or export it again"
         )
     return header, labels, table
+
+
+def write_table(
+    path: Path, time: np.ndarray, columns: Mapping[str, np.ndarray], degrees: bool = False
+) -> None:
+    """Write a storage file.
+
+    Args:
+        path: the file; its name without the ending is the title within.
+        time: (T,) s.
+        columns: (T,) values by label, as they are to be written.
+        degrees: whether angles among them are in degrees.
+    """
+    header = [path.stem, "version=1", f"nRows={len(time)}", f"nColumns={len(columns) + 1}"]
+    header += [f"inDegrees={'yes' if degrees else 'no'}", "endheader"]
+    rows = zip(time, *columns.values(), strict=True)
+    lines = [*header, "\t".join(["time", *columns])]
+    lines += ["\t".join(f"{value:.10g}" for value in row) for row in rows]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def _header(lines: list[str]) -> dict[str, str]:

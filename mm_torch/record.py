@@ -1,0 +1,166 @@
+"""`python -m mm_torch.record`: what a laboratory would measure of a body, as OpenSim tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from math import inf
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from cfg import UserError, load_config
+from mm_torch.build import make_embodiment, make_task
+from mm_torch.command_line import flag, positive, run_command, split_arguments
+from mm_torch.expert import Expert
+from mm_torch.policy_loading import load_policy
+from mm_torch.recording import Recording, play
+from mm_torch.table import format_table
+from mm_torch.task import ImitationTask
+from retarget.importers.storage import write_table
+from retarget.opensim_tables import coordinates, ground_forces, in_degrees, moments
+from sim.laboratory import Laboratory
+
+USAGE = """
+usage: python -m mm_torch.record checkpoint=FILE out=FOLDER [motions=SET] [key=value ...]
+       python -m mm_torch.record cfg=lesson motions=SET out=FOLDER [key=value ...]
+
+Lets a body follow every clip of a motion set from its first frame, and writes what a laboratory
+would measure of it, a folder a clip, a row a control step: OpenSim tables of joint coordinates,
+joint moments, ground forces, muscle activations, excitations, forces and lengths. With
+checkpoint= a trained policy moves the body, with cfg= computed muscle control, which needs no
+training (a body that walks; pretraining.* are its settings).
+  out=FOLDER       new or empty
+  teacher=true     computed muscle control in place of the checkpoint's policy
+  clip=NAME        one clip in place of all
+  seconds=N        stop after N seconds of each clip
+  to_end=false     go on after the body has left its reference
+Other key=value settings override the checkpoint's or the configuration's, such as
+randomization.weakness.soleus_r=0.5.
+"""
+_OWN = ("checkpoint", "out", "teacher", "clip", "seconds", "to_end")
+#: A recording ends with its clip, not with an episode's time.
+_UNLIMITED = "evaluation.max_steps=1000000000"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Record; return the exit status."""
+    own, settings = split_arguments(arguments, _OWN)
+    out = _folder(own)
+    seconds = positive(own, "seconds", inf)
+    to_end = flag(own.get("to_end", "false"), "to_end")
+    task, policy = _prepared(own, settings)
+    clips = torch.arange(len(task.library))
+    if "clip" in own:
+        clips = torch.tensor([task.library.index_of(own["clip"])])
+    laboratory = Laboratory(task.simulator.embodiment, task.simulator.options)
+    rows: list[list[object]] = []
+    try:
+        for some in clips.split(task.simulator.nworld):
+            # Fewer clips than worlds: the rest plays the last one as well.
+            worlds = torch.cat([some, some[-1:].expand(task.simulator.nworld - len(some))])
+            played = play(task, policy, worlds, torch.zeros_like(worlds), seconds, to_end)
+            for one in played[: len(some)]:
+                name, steps = task.library.names[one.clip], int(task.library.lengths[one.clip]) - 1
+                if len(one):
+                    write_recording(one, task, laboratory, out / name)
+                dt, left = task.simulator.control_dt, "yes" if one.terminated else "no"
+                rows.append([name, len(one) * dt, steps * dt, left])
+    finally:
+        if isinstance(policy, Expert):
+            policy.close()
+    print(format_table(["clip", "seconds", "of", "left its reference"], rows))
+    print(f"wrote {out}")
+    return 0
+
+
+def write_recording(
+    one: Recording, task: ImitationTask, laboratory: Laboratory, folder: Path
+) -> None:
+    """Measure every state of a recording and write the tables of a clip to a folder."""
+    body = task.simulator.embodiment
+    measured: dict[str, list[np.ndarray | float]] = {}
+
+    def keep(name: str, value: np.ndarray) -> None:
+        measured.setdefault(name, []).append(value)
+
+    for step in range(len(one)):
+        one.place(laboratory, step)
+        keep("moment", laboratory.joint_moments())
+        keep("tension", laboratory.muscle_tensions())
+        keep("length", laboratory.muscle_lengths())
+        if body.has_root:
+            ground = laboratory.ground_force()
+            keep("force", ground.force)
+            keep("centre", ground.centre)
+            keep("torque", ground.torque)
+    stacked = {name: np.array(values) for name, values in measured.items()}
+
+    def of_muscles(values: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(body.muscle_names, values.T, strict=True))
+
+    tables = {
+        "coordinates.sto": in_degrees(coordinates(body, one.qpos)),
+        "reference.sto": in_degrees(coordinates(body, one.reference)),
+        "joint_moments.sto": moments(body, stacked["moment"]),
+        "activations.sto": of_muscles(one.act),
+        "excitations.sto": of_muscles(one.ctrl),
+        "muscle_forces.sto": of_muscles(stacked["tension"]),
+        "muscle_lengths.sto": of_muscles(stacked["length"]),
+    }
+    if body.has_root:
+        tables["ground_forces.mot"] = ground_forces(
+            stacked["force"], stacked["centre"], stacked["torque"]
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, columns in tables.items():
+        angles = name in ("coordinates.sto", "reference.sto")
+        write_table(folder / name, one.time, columns, degrees=angles)
+
+
+def _prepared(
+    own: dict[str, str], settings: list[str]
+) -> tuple[ImitationTask, Callable[[Tensor], Tensor]]:
+    """Return the task, and what moves the bodies."""
+    configured = any(setting.startswith("cfg=") for setting in settings)
+    if configured == ("checkpoint" in own):
+        raise UserError("give checkpoint=FILE, or cfg=NAME for computed muscle control")
+    teacher = flag(own.get("teacher", str(configured)), "teacher")
+    if configured and not teacher:
+        raise UserError("teacher=false: without checkpoint= there is no policy")
+    if not any(setting.startswith("evaluation.max_steps=") for setting in settings):
+        settings = [*settings, _UNLIMITED]
+    nworld = 1 if "clip" in own else 0
+    if configured:
+        config = load_config(settings)
+        _check_task(config)
+        task, policy = make_task(config, make_embodiment(config), nworld, evaluation=True), None
+    else:
+        loaded = load_policy(own["checkpoint"], settings, nworld)
+        _check_task(loaded.config)
+        task, policy, config = loaded.task, loaded.act, loaded.config
+    if teacher:
+        processes = 0 if task.simulator.nworld > 1 else 1
+        policy = Expert.of(task, config.action.mapping, config.pretraining, processes)
+    return task, policy
+
+
+def _check_task(config: DictConfig) -> None:
+    if config.task.name != "imitation":
+        raise UserError(f"task.name={config.task.name}: follows no motion: record needs imitation")
+
+
+def _folder(own: dict[str, str]) -> Path:
+    if "out" not in own:
+        raise UserError("out= is missing: give a new folder")
+    out = Path(own["out"])
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"out={out}: is not an empty folder: give a new one")
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, USAGE, settings=False))
