@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 import time
@@ -22,6 +21,7 @@ from mm_torch.motion_library import MotionLibrary
 from mm_torch.stage_clock import rate, wait
 from mm_torch.stage_times import STAGES, stage_times
 from mm_torch.table import format_table
+from sim.cores import available_cores
 from sim.embodiment import Embodiment
 from sim.mujoco_sim import MujocoSim
 
@@ -191,7 +191,7 @@ def _print(records: Sequence[dict]) -> None:
 def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})"
+    return f"{available_cores()} CPU cores ({platform.machine()})"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from dataclasses import replace
 
 import torch
@@ -15,6 +14,7 @@ from mm_torch.action import INVERSES
 from mm_torch.expert_pool import Follower, FollowerPool, States
 from mm_torch.task import ImitationTask
 from sim.computed_muscle_control import STANDING, WALKING, ComputedMuscleControl, Gains
+from sim.cores import available_cores
 from sim.gait_targets import GaitTargets, Stepping
 from sim.simulator import apply_options
 
@@ -81,7 +81,7 @@ class Expert:
             fps = 1 / simulator.control_dt
             targets.append(GaitTargets(body, qpos, qvel, act, fps, stepping, share))
         follower = Follower(self._control, targets)
-        processes = min(processes or len(os.sched_getaffinity(0)), simulator.nworld)
+        processes = min(processes or available_cores(), simulator.nworld)
         self._follower = follower if processes == 1 else FollowerPool(follower, processes)
 
     @classmethod

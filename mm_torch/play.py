@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import os
 import sys
 import time
@@ -10,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-# MuJoCo chooses its OpenGL when it is imported, so it is chosen before that.
-if "MUJOCO_GL" not in os.environ and any(a.startswith("video=") for a in sys.argv):
-    os.environ["MUJOCO_GL"] = "egl" if ctypes.util.find_library("EGL") else "osmesa"
+from cfg.opengl import ADVICE, choose_offscreen
+
+# MuJoCo reads it when it is imported.
+if any(argument.startswith("video=") for argument in sys.argv):
+    choose_offscreen()
 
 import numpy as np
 import torch
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str]) -> int:
     video = Path(own["video"]) if "video" in own else None
     if video is not None:
         check_video(video)
-    elif not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    elif sys.platform == "linux" and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
         raise UserError("no display for a window: give video=FILE.mp4")
     loaded = load_policy(own["checkpoint"], settings, nworld=1)
     clips = _clips(loaded, own.get("clip"))
@@ -103,10 +106,7 @@ def _write_video(
     try:
         renderer = VideoRenderer(scene, height, width)
     except Exception as error:  # each OpenGL backend fails in its own way
-        raise UserError(
-            f"no off-screen OpenGL ({type(error).__name__}): install libegl1 or libosmesa6 and set "
-            f"MUJOCO_GL=egl or osmesa"
-        ) from error
+        raise UserError(f"no off-screen OpenGL ({type(error).__name__}): {ADVICE}") from error
     stride = max(1, round(1.0 / (loaded.task.simulator.control_dt * fps)))
     rate = 1.0 / (loaded.task.simulator.control_dt * stride)
 
@@ -125,7 +125,11 @@ def _write_video(
 def _show_window(loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: float) -> None:
     from mujoco import viewer
 
-    with viewer.launch_passive(scene.model, scene.data) as window:
+    try:
+        opened = viewer.launch_passive(scene.model, scene.data)
+    except RuntimeError as error:  # macOS draws windows from the first thread only
+        raise UserError(f"no window: {error}: use mjpython -m mm_torch.play, or video=") from error
+    with opened as window:
         window.opt.sitegroup[:] = 0
         while window.is_running():
             for clip in clips:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes.util
-import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-# MuJoCo chooses its OpenGL when it is imported, so it is chosen before that.
-if "MUJOCO_GL" not in os.environ and sys.argv[1:2] == ["show"]:
-    os.environ["MUJOCO_GL"] = "egl" if ctypes.util.find_library("EGL") else "osmesa"
+from cfg.opengl import choose_offscreen
+
+if sys.argv[1:2] == ["show"]:  # MuJoCo reads it when it is imported
+    choose_offscreen()
 
 from omegaconf import DictConfig, OmegaConf
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cfg import UserError, load_settings
 from cfg.help import describe
+from cfg.opengl import ADVICE
 from cfg.option import opt
 from retarget.motion import Motion
 from retarget.pipeline import Retargeter, Source
@@ -190,8 +191,7 @@ class SideBySide:
         try:
             self.renderer = mujoco.Renderer(self.model, height, width, max_geom=20000)
         except Exception as error:  # each OpenGL backend fails in its own way
-            advice = "install libegl1 or libosmesa6 and set MUJOCO_GL=egl or osmesa"
-            raise UserError(f"no off-screen OpenGL ({type(error).__name__}): {advice}") from error
+            raise UserError(f"no off-screen OpenGL ({type(error).__name__}): {ADVICE}") from error
         for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self.renderer.scene.flags[effect] = 0
         self.option = mujoco.MjvOption()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +26,7 @@ from retarget.activations import with_activations
 from retarget.motion import Motion, MotionError
 from retarget.motion_set import index_record, load_motion_set, read_index, write_index
 from retarget.variants import variants
+from sim.cores import available_cores
 from sim.embodiment import Embodiment, load_embodiment
 
 USAGE = """
@@ -134,7 +134,7 @@ def _vary(
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Write the variants of every clip; yield its name and what the index should say of them."""
     recipe = _Recipe(config.copies, config.speed, config.sway, config.seed, config.activations)
-    workers = min(config.workers or len(os.sched_getaffinity(0)), len(motions))
+    workers = min(config.workers or available_cores(), len(motions))
     if workers == 1:
         torch.set_num_threads(1)  # many small matrices: on a busy machine more wait for each other
         for motion in motions:

@@ -8,7 +8,6 @@ inputs give the same outputs bit for bit, whatever the number of threads.
 from __future__ import annotations
 
 import copy
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import mujoco
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sim.cores import available_cores
 from sim.embodiment import Embodiment
 from sim.faults import NONE, classify
 from sim.simulator import SimOptions, Simulator, apply_options, site_velocities, tree_roots
@@ -48,7 +48,7 @@ class MujocoSim(Simulator):
         # MuJoCo would put a diverged world silently back into its reference pose; we report it.
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         model, nsite = self.model, len(embodiment.mimic_sites)
-        threads = min(self.options.threads or len(os.sched_getaffinity(0)), nworld)
+        threads = min(self.options.threads or available_cores(), nworld)
         self._pool = ThreadPoolExecutor(threads)
         self._data = [mujoco.MjData(model) for _ in range(threads)]
         # Worlds that differ need models that do: each thread writes a world's into one of its own.
