@@ -118,3 +118,16 @@ def test_export_errors(checkpoint: Path, tmp_path: Path, capsys, monkeypatch) ->
     monkeypatch.setitem(export.FORMATS, ".pt2", (export.write_pt2, wrong))
     assert "not written" in _error(capsys, export, policy, f"out={tmp_path}/a.pt2")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_policy_on_a_gpu_is_written_for_any_device(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "policy.pt2"
+    arguments = [f"checkpoint={checkpoint}", f"out={out}", "sim.backend=warp"]
+    assert run_command(export.main, "", arguments) == 0
+    loaded = load_policy(checkpoint, nworld=2)
+    observation = loaded.task.observe()
+    with torch.no_grad():
+        expected = loaded.act.excitation(observation).numpy()
+    np.testing.assert_allclose(_run_pt2(out, observation.numpy())[0], expected, atol=3e-6)

@@ -95,6 +95,15 @@ def test_bodies_end_where_they_leave_their_reference() -> None:
     assert [len(one) for one in again] == [2, 10]  # the clip has 1,041 frames
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_bodies_on_a_gpu_are_recorded(checkpoint: Path, tmp_path: Path) -> None:
+    arguments = [f"checkpoint={checkpoint}", f"out={tmp_path}", "seconds=0.1", "sim.backend=warp"]
+    assert run_command(record.main, "", arguments) == 0
+    tables = read_columns(next(tmp_path.iterdir()) / "muscle_forces.sto")
+    assert np.isfinite(np.stack(list(tables.columns.values()))).all()
+
+
 def test_record_errors(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     policy, out = f"checkpoint={checkpoint}", f"out={tmp_path}/new"
     assert "give checkpoint=FILE, or cfg=NAME" in _error(capsys, record, out)
