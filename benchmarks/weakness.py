@@ -34,7 +34,6 @@ from mm_torch.recording import Recording, play
 from mm_torch.table import format_table
 from sim.embodiment import CONTROL_HZ, Embodiment
 from sim.laboratory import Laboratory
-from sim.simulator import SimOptions
 
 MUSCLES = (
     "soleus+gastrocnemius",
@@ -64,7 +63,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Walked:
-    """What one body did: a recording a start, and the mean pull (N) of muscles, (T, nu) a start."""
+    """What one body did: a recording and the pull (N) of its muscles, (T, nu), of every start."""
 
     body: Embodiment
     recordings: list[Recording]
@@ -105,14 +104,12 @@ def walk(settings: Settings, weakness: dict[str, float]) -> Walked:
     finally:
         expert.close()
     body = task.simulator.embodiment
-    laboratory, tensions = Laboratory(body, SimOptions()), []
-    for one in recordings:
-        rows = np.empty((len(one), body.model.nu))
-        for step in range(len(one)):
-            one.place(laboratory, step)
-            rows[step] = laboratory.muscle_tensions()
-        tensions.append(rows)
-    return Walked(body, recordings, tensions)
+    laboratory = Laboratory(body, task.simulator.options)
+    tensions = [
+        np.array([laboratory.muscle_tensions() for _ in one.replay(laboratory)])
+        for one in recordings
+    ]
+    return Walked(body, recordings, [rows.reshape(-1, body.model.nu) for rows in tensions])
 
 
 def compared(name: str, share: float, weak: Walked, strong: Walked) -> dict[str, object]:

@@ -97,18 +97,14 @@ def record(
 
 
 def _rows(laboratory: GaitLaboratory, played: Recording) -> list[_Row]:
-    rows = []
-    for step, (motion, qpos, act) in enumerate(
-        zip(played.reference, played.qpos, played.act, strict=True)
-    ):
-        played.place(laboratory, step)
-        rows.append(
-            _Row(
-                laboratory.angles(qpos), laboratory.angles(motion),
-                laboratory.ground_forces(), laboratory.moments(), act, qpos[:2],
-            )
-        )  # fmt: skip
-    return rows
+    return [
+        _Row(
+            laboratory.angles(played.qpos[step]), laboratory.angles(played.reference[step]),
+            laboratory.ground_forces(), laboratory.moments(), played.act[step],
+            played.qpos[step, :2],
+        )
+        for step in played.replay(laboratory)
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True)

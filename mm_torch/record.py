@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
@@ -17,11 +16,10 @@ from mm_torch.build import make_embodiment, make_task
 from mm_torch.command_line import flag, positive, run_command, split_arguments
 from mm_torch.expert import Expert
 from mm_torch.policy_loading import load_policy
-from mm_torch.recording import Recording, play
+from mm_torch.recording import play
+from mm_torch.recording_tables import write_tables
 from mm_torch.table import format_table
 from mm_torch.task import ImitationTask
-from retarget.importers.storage import write_table
-from retarget.opensim_tables import coordinates, ground_forces, in_degrees, moments
 from sim.laboratory import Laboratory
 
 USAGE = """
@@ -66,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
             for one in played[: len(some)]:
                 name, steps = task.library.names[one.clip], int(task.library.lengths[one.clip]) - 1
                 if len(one):
-                    write_recording(one, task, laboratory, out / name)
+                    write_tables(one, task.simulator.embodiment, laboratory, out / name)
                 dt, left = task.simulator.control_dt, "yes" if one.terminated else "no"
                 rows.append([name, len(one) * dt, steps * dt, left])
     finally:
@@ -75,50 +73,6 @@ def main(arguments: Sequence[str]) -> int:
     print(format_table(["clip", "seconds", "of", "left its reference"], rows))
     print(f"wrote {out}")
     return 0
-
-
-def write_recording(
-    one: Recording, task: ImitationTask, laboratory: Laboratory, folder: Path
-) -> None:
-    """Measure every state of a recording and write the tables of a clip to a folder."""
-    body = task.simulator.embodiment
-    measured: dict[str, list[np.ndarray | float]] = {}
-
-    def keep(name: str, value: np.ndarray) -> None:
-        measured.setdefault(name, []).append(value)
-
-    for step in range(len(one)):
-        one.place(laboratory, step)
-        keep("moment", laboratory.joint_moments())
-        keep("tension", laboratory.muscle_tensions())
-        keep("length", laboratory.muscle_lengths())
-        if body.has_root:
-            ground = laboratory.ground_force()
-            keep("force", ground.force)
-            keep("centre", ground.centre)
-            keep("torque", ground.torque)
-    stacked = {name: np.array(values) for name, values in measured.items()}
-
-    def of_muscles(values: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(body.muscle_names, values.T, strict=True))
-
-    tables = {
-        "coordinates.sto": in_degrees(coordinates(body, one.qpos)),
-        "reference.sto": in_degrees(coordinates(body, one.reference)),
-        "joint_moments.sto": moments(body, stacked["moment"]),
-        "activations.sto": of_muscles(one.act),
-        "excitations.sto": of_muscles(one.ctrl),
-        "muscle_forces.sto": of_muscles(stacked["tension"]),
-        "muscle_lengths.sto": of_muscles(stacked["length"]),
-    }
-    if body.has_root:
-        tables["ground_forces.mot"] = ground_forces(
-            stacked["force"], stacked["centre"], stacked["torque"]
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, columns in tables.items():
-        angles = name in ("coordinates.sto", "reference.sto")
-        write_table(folder / name, one.time, columns, degrees=angles)
 
 
 def _prepared(

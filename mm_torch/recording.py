@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
 
@@ -41,9 +41,11 @@ class Recording:
         """Control steps."""
         return len(self.time)
 
-    def place(self, laboratory: Laboratory, step: int) -> None:
-        """Put a laboratory's body into the state after a step."""
-        laboratory.place(self.qpos[step], self.qvel[step], self.act[step], self.ctrl[step])
+    def replay(self, laboratory: Laboratory) -> Iterator[int]:
+        """Put a laboratory's body into one state after the other; yield their indices."""
+        for step, state in enumerate(zip(self.qpos, self.qvel, self.act, self.ctrl, strict=True)):
+            laboratory.place(*state)
+            yield step
 
 
 @torch.no_grad()
