@@ -140,7 +140,7 @@ class Config:
         low=0.001,
         high=1.0,
     )
-    motions: str = opt("demo", "motion set: a folder, one motion file, or demo")
+    motions: str = opt("demo", "motion sets, with commas between: folders, motion files, or demo")
     mdp: str = opt("default", "observation, reward, termination preset: default or musclemimic")
     seed: int = opt(1, "seed of everything random", low=0, high=2**32 - 1)
     device: str = opt("auto", "torch device: auto, cpu, cuda")

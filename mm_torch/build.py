@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,26 @@ def demo_folder(embodiment: str) -> Path:
         if (folder / embodiment).is_dir():
             return folder / embodiment
     raise UserError(f"no demo motions of {embodiment}: make them with python -m retarget.demo")
+
+
+def load_motions(sets: str, embodiment: Embodiment) -> list[Motion]:
+    """Read the clips of motion sets, of all of them after one another.
+
+    Args:
+        sets: folders, files or "demo", with commas between them.
+        embodiment: the body that every clip must fit.
+
+    Raises:
+        UserError: an unusable set, or two clips of one name.
+    """
+    # A path may have a comma of its own.
+    names = [sets] if Path(sets).exists() else sets.split(",")
+    folders = [demo_folder(embodiment.name) if n == "demo" else Path(n) for n in names]
+    motions = [motion for folder in folders for motion in load_motion_set(folder, embodiment)]
+    name, count = Counter(motion.name for motion in motions).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"motions={sets}: {count} clips are called {name}: leave all but one out")
+    return motions
 
 
 def make_embodiment(config: DictConfig) -> Embodiment:
@@ -80,8 +101,7 @@ def make_task(
     Raises:
         UserError: an unusable motion set, backend, term or randomization.
     """
-    folder = demo_folder(embodiment.name) if config.motions == "demo" else Path(config.motions)
-    motions = load_motion_set(folder, embodiment)
+    motions = load_motions(config.motions, embodiment)
     embodiment = weakened_body(config, embodiment)
     if config.reset.activation == "statics":
         motions = _explained(motions, embodiment)

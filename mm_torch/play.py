@@ -22,31 +22,34 @@ from cfg import UserError
 from mm_torch.command_line import flag, positive, run_command, split_arguments
 from mm_torch.goal_task import GoalTask
 from mm_torch.goals import Marker
-from mm_torch.policy_loading import LoadedPolicy, load_policy
+from mm_torch.mover import ARGUMENTS, Mover, make_mover
+from mm_torch.policy_loading import LoadedPolicy
 from mm_torch.render import Scene, VideoRenderer
 from retarget.video import check_video, write_video
 
 USAGE = """
 usage: python -m mm_torch.play checkpoint=FILE [video=FILE.mp4] [motions=SET] [key=value ...]
+       python -m mm_torch.play cfg=lesson motions=SET [video=FILE.mp4] [key=value ...]
 
-Shows a trained policy: muscles coloured by activation (blue at rest, red when active), the
-reference as a violet ghost or what the body is told as spheres. Without video=, opens a window.
+Shows a trained policy, or with cfg= computed muscle control, which needs no training: muscles
+coloured by activation (blue at rest, red when active), the reference as a violet ghost or what the
+body is told as spheres. Without video=, opens a window.
   video=FILE.mp4    render without a display (EGL or OSMesa; MUJOCO_GL chooses)
+  teacher=true      computed muscle control in place of the checkpoint's policy
   clip=NAME         one clip in place of all
   ghost=true        draw the reference
   seconds=N         stop after N seconds of each clip (of a task with a goal: 20)
   fps=25            frames a second of the video
   size=640x480      width and height of the video
-Other key=value settings override the checkpoint's, such as sim.backend=mujoco.
+Other key=value settings override the checkpoint's or the configuration's, such as
+sim.backend=mujoco.
 """
-_OWN = ("checkpoint", "video", "clip", "ghost", "seconds", "fps", "size")
+_OWN = (*ARGUMENTS, "video", "clip", "ghost", "seconds", "fps", "size")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Play; return the exit status."""
     own, settings = split_arguments(arguments, _OWN)
-    if "checkpoint" not in own:
-        raise UserError("checkpoint= is missing: give a file written by training")
     seconds = positive(own, "seconds", float("inf"))
     ghost = flag(own.get("ghost", "true"), "ghost")
     video = Path(own["video"]) if "video" in own else None
@@ -56,32 +59,32 @@ def main(arguments: Sequence[str]) -> int:
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):
         raise UserError("no display for a window: give video=FILE.mp4")
-    loaded = load_policy(own["checkpoint"], settings, nworld=1)
-    clips = _clips(loaded, own.get("clip"))
-    goal = isinstance(loaded.task, GoalTask)
+    mover = make_mover(own, settings, nworld=1)
+    clips = _clips(mover, own.get("clip"))
+    goal = isinstance(mover.task, GoalTask)
     if goal:
-        loaded.task.renew = True
+        mover.task.renew = True
         clips = clips if "clip" in own else clips[:1]
         seconds = min(seconds, 20.0) if "seconds" not in own else seconds
-    scene = Scene(loaded.task.simulator.embodiment, ghost and not goal)
+    scene = Scene(mover.task.simulator.embodiment, ghost and not goal)
     if video is not None:
         fps, (width, height) = positive(own, "fps", 25.0), _size(own.get("size", "640x480"))
-        _write_video(loaded, scene, clips, seconds, video, fps, width, height)
+        _write_video(mover, scene, clips, seconds, video, fps, width, height)
         print(f"wrote {video}")
     else:
-        _show_window(loaded, scene, clips, seconds)
+        _show_window(mover, scene, clips, seconds)
     return 0
 
 
 @torch.no_grad()
 def states(
-    loaded: LoadedPolicy, clip: int, seconds: float
+    mover: Mover | LoadedPolicy, clip: int, seconds: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, Sequence[Marker]]]:
     """Yield (qpos, activations, reference qpos, markers) of each control step, world 0.
 
     A clip is played from its first frame; a task with a goal starts there, and goes on.
     """
-    task = loaded.task
+    task = mover.task
     device = task.simulator.device
     everywhere = torch.ones(task.simulator.nworld, dtype=torch.bool, device=device)
     clips = torch.full((task.simulator.nworld,), clip, device=device)
@@ -90,7 +93,7 @@ def states(
     last = int(task.library.lengths[clip]) - 1 if goal is None else float("inf")
     markers: Sequence[Marker] = ()
     for _ in range(int(min(last, seconds / task.simulator.control_dt))):
-        outcome = task.step(loaded.act(task.observe()))
+        outcome = task.step(mover.act(task.observe()))
         tensors = (task.simulator.qpos, task.simulator.act, task.reference().qpos)
         if goal is not None:
             markers = goal.markers(task.body, 0)
@@ -100,19 +103,19 @@ def states(
 
 
 def _write_video(
-    loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: float, path: Path, fps: float,
+    mover: Mover, scene: Scene, clips: list[int], seconds: float, path: Path, fps: float,
     width: int, height: int,
 ) -> None:  # fmt: skip
     try:
         renderer = VideoRenderer(scene, height, width)
     except Exception as error:  # each OpenGL backend fails in its own way
         raise UserError(f"no off-screen OpenGL ({type(error).__name__}): {ADVICE}") from error
-    stride = max(1, round(1.0 / (loaded.task.simulator.control_dt * fps)))
-    rate = 1.0 / (loaded.task.simulator.control_dt * stride)
+    stride = max(1, round(1.0 / (mover.task.simulator.control_dt * fps)))
+    rate = 1.0 / (mover.task.simulator.control_dt * stride)
 
     def images() -> Iterator[np.ndarray]:
         for clip in clips:
-            for moment in islice(states(loaded, clip, seconds), 0, None, stride):
+            for moment in islice(states(mover, clip, seconds), 0, None, stride):
                 scene.update(*moment)
                 yield renderer.frame()
 
@@ -122,7 +125,7 @@ def _write_video(
         renderer.close()
 
 
-def _show_window(loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: float) -> None:
+def _show_window(mover: Mover, scene: Scene, clips: list[int], seconds: float) -> None:
     from mujoco import viewer
 
     try:
@@ -133,7 +136,7 @@ def _show_window(loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: 
         window.opt.sitegroup[:] = 0
         while window.is_running():
             for clip in clips:
-                for moment in states(loaded, clip, seconds):
+                for moment in states(mover, clip, seconds):
                     start = time.perf_counter()
                     if not window.is_running():
                         return
@@ -142,12 +145,12 @@ def _show_window(loaded: LoadedPolicy, scene: Scene, clips: list[int], seconds: 
                         window.user_scn.ngeom = 0
                         scene.add_ghost(window.user_scn)
                     window.sync()
-                    wait = loaded.task.simulator.control_dt - (time.perf_counter() - start)
+                    wait = mover.task.simulator.control_dt - (time.perf_counter() - start)
                     time.sleep(max(0.0, wait))
 
 
-def _clips(loaded: LoadedPolicy, name: str | None) -> list[int]:
-    library = loaded.task.library
+def _clips(mover: Mover, name: str | None) -> list[int]:
+    library = mover.task.library
     return list(range(len(library))) if name is None else [library.index_of(name)]
 
 

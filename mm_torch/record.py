@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
-from torch import Tensor
 
-from cfg import UserError, load_config
-from mm_torch.build import make_embodiment, make_task
+from cfg import UserError
 from mm_torch.command_line import flag, positive, run_command, split_arguments
-from mm_torch.expert import Expert
-from mm_torch.policy_loading import load_policy
+from mm_torch.mover import ARGUMENTS, make_mover
 from mm_torch.recording import play
 from mm_torch.recording_tables import write_tables
 from mm_torch.table import format_table
-from mm_torch.task import ImitationTask
 from sim.laboratory import Laboratory
 
 USAGE = """
@@ -39,7 +34,7 @@ training (a body that walks; pretraining.* are its settings).
 Other key=value settings override the checkpoint's or the configuration's, such as
 randomization.weakness.soleus_r=0.5.
 """
-_OWN = ("checkpoint", "out", "teacher", "clip", "seconds", "to_end")
+_OWN = (*ARGUMENTS, "out", "clip", "seconds", "to_end")
 #: A recording ends with its clip, not with an episode's time.
 _UNLIMITED = "evaluation.max_steps=1000000000"
 
@@ -50,7 +45,12 @@ def main(arguments: Sequence[str]) -> int:
     out = _folder(own)
     seconds = positive(own, "seconds", inf)
     to_end = flag(own.get("to_end", "false"), "to_end")
-    task, policy = _prepared(own, settings)
+    if not any(setting.startswith("evaluation.max_steps=") for setting in settings):
+        settings = [*settings, _UNLIMITED]
+    mover = make_mover(own, settings, 1 if "clip" in own else 0)
+    task = mover.task
+    if mover.config.task.name != "imitation":
+        raise UserError(f"task.name={mover.config.task.name}: follows no motion to record it along")
     clips = torch.arange(len(task.library))
     if "clip" in own:
         clips = torch.tensor([task.library.index_of(own["clip"])])
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         for some in clips.split(task.simulator.nworld):
             # Fewer clips than worlds: the rest plays the last one as well.
             worlds = torch.cat([some, some[-1:].expand(task.simulator.nworld - len(some))])
-            played = play(task, policy, worlds, torch.zeros_like(worlds), seconds, to_end)
+            played = play(task, mover.act, worlds, torch.zeros_like(worlds), seconds, to_end)
             for one in played[: len(some)]:
                 name, steps = task.library.names[one.clip], int(task.library.lengths[one.clip]) - 1
                 if len(one):
@@ -68,43 +68,10 @@ def main(arguments: Sequence[str]) -> int:
                 dt, left = task.simulator.control_dt, "yes" if one.terminated else "no"
                 rows.append([name, len(one) * dt, steps * dt, left])
     finally:
-        if isinstance(policy, Expert):
-            policy.close()
+        mover.close()
     print(format_table(["clip", "seconds", "of", "left its reference"], rows))
     print(f"wrote {out}")
     return 0
-
-
-def _prepared(
-    own: dict[str, str], settings: list[str]
-) -> tuple[ImitationTask, Callable[[Tensor], Tensor]]:
-    """Return the task, and what moves the bodies."""
-    configured = any(setting.startswith("cfg=") for setting in settings)
-    if configured == ("checkpoint" in own):
-        raise UserError("give checkpoint=FILE, or cfg=NAME for computed muscle control")
-    teacher = flag(own.get("teacher", str(configured)), "teacher")
-    if configured and not teacher:
-        raise UserError("teacher=false: without checkpoint= there is no policy")
-    if not any(setting.startswith("evaluation.max_steps=") for setting in settings):
-        settings = [*settings, _UNLIMITED]
-    nworld = 1 if "clip" in own else 0
-    if configured:
-        config = load_config(settings)
-        _check_task(config)
-        task, policy = make_task(config, make_embodiment(config), nworld, evaluation=True), None
-    else:
-        loaded = load_policy(own["checkpoint"], settings, nworld)
-        _check_task(loaded.config)
-        task, policy, config = loaded.task, loaded.act, loaded.config
-    if teacher:
-        processes = 0 if task.simulator.nworld > 1 else 1
-        policy = Expert.of(task, config.action.mapping, config.pretraining, processes)
-    return task, policy
-
-
-def _check_task(config: DictConfig) -> None:
-    if config.task.name != "imitation":
-        raise UserError(f"task.name={config.task.name}: follows no motion: record needs imitation")
 
 
 def _folder(own: dict[str, str]) -> Path:

@@ -113,7 +113,12 @@ def test_record_errors(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "seconds=0" in _error(capsys, record, policy, out, "seconds=0")
     assert "there is no policy" in _error(capsys, record, out, "cfg=demo", "teacher=false")
     assert "needs a body that walks" in _error(capsys, record, policy, out, "teacher=true")
-    assert "follows no motion" in _error(capsys, record, out, "cfg=bimanual_amp")
+    assert "needs task.name=imitation" in _error(capsys, record, out, "cfg=bimanual_amp")
+    reach = tmp_path / "reach"
+    arguments = [*TINY[1:], "cfg=bimanual_amp", "total_steps=64", f"run.dir={reach}"]
+    assert run_command(train.main, "", arguments) == 0
+    goal = f"checkpoint={reach}/checkpoints/last.pt"
+    assert "follows no motion" in _error(capsys, record, goal, out)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("")
     assert "not an empty folder" in _error(capsys, record, policy, f"out={tmp_path}/other")
