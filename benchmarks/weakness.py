@@ -18,18 +18,20 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 
 from benchmarks.training import settings_of
 from cfg import UserError, load_config, load_settings
 from cfg.option import opt
 from mm_torch.build import make_embodiment, make_task
 from mm_torch.expert import Expert
+from mm_torch.randomization import weakened_body
 from mm_torch.recording import Recording, play
 from mm_torch.table import format_table
 from sim.embodiment import CONTROL_HZ, Embodiment
@@ -84,13 +86,16 @@ class Walked:
         return float(np.square(np.concatenate(kept)).sum(1).mean())
 
 
-def walk(settings: Settings, weakness: dict[str, float]) -> Walked:
-    """Walk with some muscles at shares of their strength."""
+def configured(settings: Settings, weakness: Mapping[str, float]) -> DictConfig:
+    """Return the configuration of a body with some muscles at shares of their strength."""
     extra = [f"randomization.weakness.{name}={share:g}" for name, share in weakness.items()]
-    config = load_config(
-        [f"cfg={settings.cfg}", "evaluation.max_steps=1000000", *settings_of(settings.settings),
-         *extra]
-    )  # fmt: skip
+    given = [f"cfg={settings.cfg}", "evaluation.max_steps=1000000"]
+    return load_config([*given, *settings_of(settings.settings), *extra])
+
+
+def walk(settings: Settings, weakness: Mapping[str, float]) -> Walked:
+    """Walk with some muscles at shares of their strength."""
+    config = configured(settings, weakness)
     task = make_task(config, make_embodiment(config), settings.phases, evaluation=True)
     if settings.clip >= len(task.library):
         raise UserError(f"clip={settings.clip}: there are {len(task.library)}, counted from 0")
@@ -146,11 +151,16 @@ def main(arguments: list[str]) -> int:
         strengths = [float(share) for share in settings.strengths.split(",")]
     except ValueError as error:
         raise UserError(f"strengths={settings.strengths}: expected numbers, as in 0.5,0") from error
+    plan = [(name, share) for name in settings.muscles.split(";") for share in strengths]
+    body = make_embodiment(configured(settings, {}))
+    for name, share in plan:  # a wrong name is told before anything is measured
+        weakened_body(configured(settings, dict.fromkeys(name.split("+"), share)), body)
+    if settings.json and not Path(settings.json).resolve().parent.is_dir():
+        raise UserError(f"json={settings.json}: its folder does not exist")
     strong = walk(settings, {})
     records = [compared("none", 1.0, strong, strong)]
     rows: list[list[object]] = []
     header = ["weak", "strength", "s walked", "to the end", "effort", "most taken over by"]
-    plan = [(name, share) for name in settings.muscles.split(";") for share in strengths]
     for name, share in plan:
         weak = walk(settings, dict.fromkeys(name.split("+"), share))
         records.append(compared(name, share, weak, strong))

@@ -121,6 +121,8 @@ def main(arguments: Sequence[str]) -> int:
                 f"of {' and '.join(FORMATS)}"
             )
         os.replace(temporary, out)
+    except OSError as error:
+        raise UserError(f"out={out}: cannot be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
     print(
@@ -149,7 +151,8 @@ def _observations(loaded: LoadedPolicy) -> Tensor:
         observation = loaded.task.observe()
         seen.append(observation.cpu())
         loaded.task.step(loaded.act(observation))
-    return torch.cat(seen)
+    observations = torch.cat(seen)
+    return observations[observations.isfinite().all(dim=1)]  # a simulation may have failed
 
 
 if __name__ == "__main__":

@@ -67,6 +67,8 @@ def main(arguments: Sequence[str]) -> int:
                     write_tables(one, task.simulator.embodiment, laboratory, out / name)
                 dt, left = task.simulator.control_dt, "yes" if one.terminated else "no"
                 rows.append([name, len(one) * dt, steps * dt, left])
+    except OSError as error:
+        raise UserError(f"out={out}: cannot be written ({error.strerror or error})") from error
     finally:
         mover.close()
     print(format_table(["clip", "seconds", "of", "left its reference"], rows))

@@ -77,5 +77,9 @@ def test_weakness_is_measured(tmp_path: Path, fullbody: Embodiment, capsys) -> N
 def test_errors() -> None:
     with pytest.raises(UserError, match="strengths="):
         main(["strengths=weak"])
+    with pytest.raises(UserError, match="solus"):
+        main(["muscles=quadriceps;soleus+solus"])
+    with pytest.raises(UserError, match="json="):
+        main(["json=nowhere/weak.json"])
     with pytest.raises(UserError, match="clip=7"):
         main(["clip=7"])

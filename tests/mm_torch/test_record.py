@@ -122,4 +122,6 @@ def test_record_errors(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("")
     assert "not an empty folder" in _error(capsys, record, policy, f"out={tmp_path}/other")
+    inside = f"out={tmp_path}/other/mine.txt/tables"
+    assert "cannot be written" in _error(capsys, record, policy, inside, "seconds=0.02")
     assert not (tmp_path / "new").exists()
