@@ -53,9 +53,11 @@ def load_motions(sets: str, embodiment: Embodiment) -> list[Motion]:
     names = [sets] if Path(sets).exists() else sets.split(",")
     folders = [demo_folder(embodiment.name) if n == "demo" else Path(n) for n in names]
     motions = [motion for folder in folders for motion in load_motion_set(folder, embodiment)]
-    name, count = Counter(motion.name for motion in motions).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"motions={sets}: {count} clips are called {name}: leave all but one out")
+    for name, count in Counter(motion.name for motion in motions).items():
+        if count > 1:
+            raise UserError(
+                f"motions={sets}: {count} clips are called {name}: leave all but one out"
+            )
     return motions
 
 
