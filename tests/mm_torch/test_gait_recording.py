@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ from mm_torch.task import ImitationTask
 from sim.embodiment import Embodiment
 from sim.simulator import SimOptions
 from tests.mm_torch.helpers import small_task
+from tests.sim.virtual_work import moment_of
 
 _SINGLE, _DOUBLE = 35, 10  # frames of the demo walk: on the right foot, and on both
 
@@ -53,27 +53,14 @@ def test_moments_are_the_work_of_muscles_along_the_joint(
     task: ImitationTask, fullbody: Embodiment
 ) -> None:
     laboratory = _placed(task, _SINGLE, still=True)
-    model, data, step = laboratory._model, laboratory._data, 1e-5
+    model, data = laboratory._model, laboratory._data
     moments, force = laboratory.moments(), data.actuator_force.copy()
     passive = data.qfrc_passive.copy()
     mass, qpos = model.body_mass.sum(), data.qpos.copy()
-    other = mujoco.MjData(model)
     for row, joint in enumerate(JOINTS):
         for side, end in enumerate("rl"):
             address = model.joint(f"{joint}_{end}").qposadr[0]
-            lengths, poses = [], []
-            for sign in (1, -1):
-                moved = qpos.copy()
-                moved[address] += sign * step
-                moved = fullbody.couplings.complete_qpos(moved)
-                other.qpos[:] = moved
-                mujoco.mj_fwdPosition(model, other)
-                lengths.append(other.actuator_length.copy())
-                poses.append(moved)
-            work = force @ (lengths[0] - lengths[1]) / (2 * step)
-            change = np.zeros(model.nv)
-            mujoco.mj_differentiatePos(model, change, 2 * step, poses[1], poses[0])
-            work += passive @ change
+            work = moment_of(fullbody, model, qpos, address, force, passive)
             assert moments[row, side] == pytest.approx(work / mass, abs=2e-4), f"{joint}_{end}"
     assert np.abs(moments).max() > 0.2
 

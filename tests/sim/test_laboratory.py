@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import pytest
 
@@ -11,6 +10,7 @@ from sim.embodiment import Embodiment
 from sim.laboratory import Laboratory
 from sim.simulator import SimOptions
 from tests.conftest import ROOT
+from tests.sim.virtual_work import moment_of
 
 _SINGLE, _DOUBLE = 35, 10  # frames of the demo walk: on the right foot, and on both
 
@@ -57,24 +57,14 @@ def test_force_centre_and_torque_are_all_that_holds_the_root(
 def test_moments_are_the_work_of_muscles_along_every_joint(fullbody: Embodiment) -> None:
     """Tensions times shortening, and passive forces, for a step of each independent joint."""
     laboratory = _placed(fullbody, _SINGLE)
-    model, data, step = fullbody.model, laboratory._data, 1e-5
+    model, data = fullbody.model, laboratory._data
     moments, tensions = laboratory.joint_moments(), laboratory.muscle_tensions()
     passive, qpos = data.qfrc_passive.copy(), data.qpos.copy()
     assert tensions.min() > -1e-9 and tensions.max() > 100.0
-    other, work = mujoco.MjData(model), []
-    for address in fullbody.independent_qpos:
-        lengths, poses = [], []
-        for sign in (1, -1):
-            moved = qpos.copy()
-            moved[address] += sign * step
-            moved = fullbody.couplings.complete_qpos(moved)
-            other.qpos[:] = moved
-            mujoco.mj_fwdPosition(model, other)
-            lengths.append(other.actuator_length.copy())
-            poses.append(moved)
-        change = np.zeros(model.nv)
-        mujoco.mj_differentiatePos(model, change, 2 * step, poses[1], poses[0])
-        work.append(tensions @ (lengths[1] - lengths[0]) / (2 * step) + passive @ change)
+    work = [
+        moment_of(fullbody, model, qpos, address, -tensions, passive)
+        for address in fullbody.independent_qpos
+    ]
     np.testing.assert_allclose(moments, work, atol=0.02)
     assert np.abs(moments).max() > 20.0
     np.testing.assert_array_equal(laboratory.muscle_lengths(), data.actuator_length)
