@@ -21,10 +21,12 @@ USAGE = """
 usage: python -m retarget motions=DIR body_model=DIR embodiment=NAME out=DIR [key=value]
        python -m retarget show CLIP video=FILE.mp4 [key=value]
        python -m retarget vary motions=DIR out=DIR [key=value]
+       python -m retarget loop motions=DIR out=DIR strides=N [key=value]
 
 Retargets SMPL-format motion capture (AMASS layout) to reference motions of a body, and reports how
-good they are. `show` draws a result beside its source, `vary` writes variants of a set's clips;
-`python -m retarget show --help` and `vary --help` say more.
+good they are. `show` draws a result beside its source, `vary` writes variants of a set's clips,
+`loop` plays their gait cycles over and over; `python -m retarget show --help`, `vary --help` and
+`loop --help` say more.
 Motions in other formats: python -m retarget.importers --help
 
 Settings (key=default  meaning):
@@ -43,6 +45,10 @@ def main(arguments: Sequence[str]) -> int:
             from retarget.vary import main as vary
 
             return vary(arguments[1:])
+        if arguments[:1] == ["loop"]:
+            from retarget.loop import main as loop
+
+            return loop(arguments[1:])
         return _retarget(arguments)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

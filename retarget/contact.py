@@ -20,8 +20,12 @@ _SLOPE = 0.02  # usual slope of a captured floor
 _STEEPEST = 0.05
 _HELD_UP = 0.12  # m: slow feet higher than this above the lowest tenth are not on the floor
 _FEWEST = 5  # slow frames that make a floor
+#: Speed (m/s) of a body up to which its feet stand by `SPEED`, and faster ones by as much more.
+_PACE = 1.5
+_TRAVEL = 0.5  # s over which that speed is a mean
 _SHORTEST = 0.06  # s: shorter contacts and shorter gaps are noise
-_RAMP = 0.05  # s: over which the hold sets in and lets go
+#: Over which the hold sets in and lets go: s, and no more than this part of the contact.
+_RAMP, _RAMP_SHARE = 0.05, 0.125
 _BIN = 0.1  # s: width of the means between which an anchor is linear
 _SETTLE = 0.4  # s: time constant with which a long-standing part may creep
 
@@ -68,6 +72,22 @@ def point_speed(points: np.ndarray, fps: float) -> np.ndarray:
     return np.linalg.norm(np.gradient(points, 1 / fps, axis=0), axis=-1)
 
 
+def pace(root: np.ndarray, fps: float) -> np.ndarray:
+    """How much faster than a walk (T,) a body travels, 1 for a walk: its feet come to rest faster.
+
+    Args:
+        root: (T, 2) its horizontal position (m).
+        fps: frames a second.
+    """
+    width = min(round(_TRAVEL * fps), len(root) - 1)
+    if width < 1:
+        return np.ones(len(root))
+    travel = np.linalg.norm(root[width:] - root[:-width], axis=1) * fps / width
+    before = width // 2
+    travel = np.pad(travel, (before, width - before), mode="edge")
+    return np.maximum(travel / _PACE, 1.0)
+
+
 def detect(
     height: np.ndarray, speed: np.ndarray, fps: float, limits: tuple[float, float] = SPEED
 ) -> np.ndarray:
@@ -75,7 +95,7 @@ def detect(
 
     Args:
         height: (T, P) of parts (m).
-        speed: (T, P) m/s.
+        speed: (T, P) m/s, over the `pace`.
         fps: frames a second.
         limits: speeds (m/s) below which a part begins to stand, and above which it does no more.
     """
@@ -103,11 +123,11 @@ def detect(
 
 def hold(standing: np.ndarray, fps: float) -> np.ndarray:
     """Return how firmly (T, P), 0 to 1, a part is held: raised-cosine ramps inside each contact."""
-    ramp = max(round(_RAMP * fps), 1)
     firmness = np.zeros(standing.shape)
     for part in range(standing.shape[1]):
         for start, end in _runs(standing[:, part]):
             t = np.arange(end - start)
+            ramp = max(round(min(_RAMP * fps, _RAMP_SHARE * len(t))), 1)
             # A contact that reaches the clip's end has no ramp there.
             rise = (t + 1) / ramp if start > 0 else np.ones(len(t))
             fall = (end - start - t) / ramp if end < len(standing) else np.ones(len(t))

@@ -20,6 +20,7 @@ from retarget.activations import with_activations
 from retarget.body_model import BodyModel, load_body_model, require_fingers
 from retarget.calibration import level_soles, settle_shoulders
 from retarget.clearance import raise_above_floor
+from retarget.flight import Flight
 from retarget.motion import Motion
 from retarget.quality import check_quality
 from retarget.reference import make_motion
@@ -85,6 +86,8 @@ class Retargeter:
         self.solver = Solver(self.embodiment, options, device=config.device)
         self.thresholds = Thresholds(**OmegaConf.to_container(config.reject))
         self._coordinates = IndependentCoordinates(self.embodiment)
+        flies = config.balance and self.embodiment.has_root
+        self._flight = Flight(self.embodiment) if flies else None
         self._models: dict[tuple[str, str], BodyModel] = {}
 
     def prepare(self, path: str | Path, name: str | None = None) -> Source:
@@ -139,9 +142,11 @@ class Retargeter:
         return self.solver.solve([(s.position, s.rotation) for s in sources], self.config.fps)
 
     def qpos(self, solution: Solution) -> np.ndarray:
-        """Complete postures (T, nq) of a solution, raised above the floor where they sink in."""
+        """Complete postures (T, nq) of a solution that fall while they fly, and sink in nowhere."""
         root = None if solution.root is None else solution.root.cpu()
         qpos = self._coordinates.qpos(solution.joints.cpu(), root).numpy()
+        if self._flight is not None:
+            qpos = self._flight(qpos, self.config.fps)
         if self.embodiment.has_root:
             qpos = raise_above_floor(self.embodiment, qpos, self.config.fps)
         return qpos

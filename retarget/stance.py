@@ -65,7 +65,8 @@ class Stance:
             above = own[..., 2] - contact.floor_height(plane, own[..., 0], own[..., 1])
             height = np.stack([above[:, g].min(1) for g in group], axis=1)
             slowest = np.stack([speed[:, g].min(1) for g in group], axis=1)
-            found = contact.detect(height, slowest, fps, limits)
+            pace = contact.pace(place[:, 0, :2].double().cpu().numpy(), fps)
+            found = contact.detect(height, slowest / pace[:, None], fps, limits)
             firmness.append(contact.hold(found, fps))
             # While the hold sets in or lets go the foot is coming down or leaving.
             standing.append(firmness[-1] >= 0.5)

@@ -66,7 +66,7 @@ def flies(embodiment: Embodiment, motion: Motion) -> bool:
     """Whether the whole body is off the ground for a moment; never without feet to stand on."""
     if not any(len(geoms) for geoms in embodiment.foot_geoms.values()):
         return False
-    swing = swing_phases(embodiment, motion.qpos, motion.fps, round(_SHORT_STEP * motion.fps))
+    swing, _ = swing_phases(embodiment, motion.qpos, motion.fps, round(_SHORT_STEP * motion.fps))
     flight = np.stack(list(swing.values())).all(0)
     return any(end - start >= _FLIGHT * motion.fps for start, end in runs(flight))
 

@@ -20,7 +20,9 @@ other, which muscles move through the feet alone: no residual force helps.
 A body that walks leaves its balance to the next step, and its ankles hold it loosely; one that
 stands, with no step to come, is held where its motion has it. Its trunk and arms come back more
 slowly: for a trunk that is ten degrees off to be back at once, the ground would have to push beyond
-the soles.
+the soles. Where the motion flies, no muscle changes where the body goes, and a root that is to be
+where the motion has it only flings the limbs: it counts for little. A foot that is on the ground
+then, early or late, carries.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ class Gains:
     effort: float = 1500.0
     near: float = 0.02
     approach: float = np.inf
+    airborne: float = 0.1  # of the root's weight, while no foot is to be on the ground
 
 
 WALKING = Gains()
@@ -72,6 +75,7 @@ STANDING = Gains(
     upper=13.0, travel=10.0, root_weight=2.9, travel_weight=2.0, upper_weight=2.5, effort=500.0,
     near=0.003, approach=2.0,
 )  # fmt: skip
+RUNNING = Gains(upper=28.0, damping=0.67, root_weight=2.0, inertia=0.035)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Target:
         swing: names of `Embodiment.foot_geoms` that are off the ground, and what part of a
             swinging leg's weight each leg is held with.
         standing: whether no foot has been or will be off it for a while.
+        running: whether the motion is a run's, with flights.
+        aloft: whether all feet are off the ground.
     """
 
     qpos: np.ndarray
@@ -92,6 +98,8 @@ class Target:
     act: np.ndarray
     swing: Mapping[str, float] = field(default_factory=dict)
     standing: bool = False
+    running: bool = False
+    aloft: bool = False
 
 
 class _Hold:
@@ -129,6 +137,7 @@ class ComputedMuscleControl:
         gains: Gains = WALKING,
         standing: Gains = STANDING,
         steadiness: float = 0.0,
+        running: Gains = RUNNING,
     ) -> None:
         """Prepare for a body.
 
@@ -136,7 +145,8 @@ class ComputedMuscleControl:
             embodiment: the body.
             model: its model with the solver settings of the simulation.
             control_dt: length of a control step (s).
-            gains, standing: how hard to hold on, on the way and where no foot moves.
+            gains, standing, running: how hard to hold on, on the way, where no foot moves, and in a
+                run.
             steadiness: price of a squared change of activation in a step, beside their effort.
         """
         self.model, self._steadiness = model, steadiness
@@ -151,10 +161,12 @@ class ComputedMuscleControl:
         lower = [joint for leg in self._legs.values() for joint in leg]
         self._upper = np.setdiff1d(np.arange(len(embodiment.independent_dofs)), lower)
         upper = embodiment.independent_dofs[self._upper]
-        self._holds = {
-            still: _Hold(model, control_dt, np.array(soles, int), self._root, upper, chosen)
-            for still, chosen in ((False, gains), (True, standing))
-        }
+
+        def hold(chosen: Gains) -> _Hold:
+            return _Hold(model, control_dt, np.array(soles, int), self._root, upper, chosen)
+
+        self._holds = {still: hold(chosen) for still, chosen in ((False, gains), (True, standing))}
+        self._run = hold(running)
 
     def excitations(self, data: mujoco.MjData, target: Target) -> np.ndarray:
         """Return the excitations (nu,) of the control step that starts at `data`.
@@ -175,7 +187,7 @@ class ComputedMuscleControl:
             data, target: as of `excitations`.
             lowest, highest: (nu,) what can be reached, see `reachable`.
         """
-        hold = self._holds[target.standing]
+        hold = self._run if target.running else self._holds[target.standing]
         ahead = hold.step
         ahead.read(data)
         act = data.act.copy()
@@ -235,7 +247,7 @@ class ComputedMuscleControl:
         inertia = ((reduce @ hold.step.mass) * reduce).sum(1)
         weight = np.sqrt(inertia + gains.inertia)
         weight[self._root + self._upper] *= gains.upper_weight
-        weight[: self._root] *= gains.root_weight
+        weight[: self._root] *= gains.root_weight * (gains.airborne if target.aloft else 1.0)
         weight[: min(self._root, 2)] *= gains.travel_weight
         for foot, grip in target.swing.items():
             weight[self._root + self._legs[foot]] *= 1.0 + grip * (gains.swing_weight - 1.0)
@@ -244,9 +256,11 @@ class ComputedMuscleControl:
     def _swinging(self, hold: _Hold, target: Target) -> np.ndarray:
         """Which of the constraints are contacts of a foot that should be off the ground, (n,) bool.
 
-        A foot that drags has the leg lean on it when it counts as a support.
+        A foot that drags has the leg lean on it when it counts as a support. While all feet should
+        be off the ground, one that is not is the only support there is.
         """
-        swinging = [geom for foot in target.swing for geom in self._feet[foot]]
+        off = {} if target.aloft else target.swing
+        swinging = [geom for foot in off for geom in self._feet[foot]]
         return np.isin(hold.step.constraints.geoms, swinging).any(1)
 
 

@@ -9,16 +9,18 @@ from sim.embodiment import Embodiment
 
 _CLEAR = 0.004  # m, from which a foot is off the ground
 _FAST = 0.8  # m/s, with which no foot moves that bears weight
+_CLEARANCE = 0.05, 0.1  # m, up to which a swinging foot is lifted, and from which it is not
 #: Time (s) before and after a frame in which no foot is off the ground where a body stands.
 STILL = 0.5
 
 
 def swing_phases(
     embodiment: Embodiment, qpos: np.ndarray, fps: float, short: int
-) -> dict[str, np.ndarray]:
-    """Whether each foot is off the ground, or moves as if it were, (T,) bool, in no short runs.
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return when each foot is off the ground, (T,) bool, in no short runs, and how high it is.
 
-    A captured foot may graze the ground in mid-swing: its lowest part is fast then.
+    A captured foot may graze the ground in mid-swing: its lowest part is fast then, and it counts
+    as off. Heights are of the lowest part, (T,) (m).
     """
     model, floor = embodiment.model, embodiment.floor_geom
     data = mujoco.MjData(model)
@@ -42,7 +44,7 @@ def swing_phases(
             if end - start < short:
                 off[start:end] = False
         swing[foot] = off
-    return swing
+    return swing, gap
 
 
 def standing_phases(off: np.ndarray, still: int) -> np.ndarray:
@@ -51,6 +53,22 @@ def standing_phases(off: np.ndarray, still: int) -> np.ndarray:
     frame = np.arange(len(off))
     last = np.minimum(frame + still + 1, len(off))
     return total[last] == total[np.maximum(frame - still, 0)]
+
+
+def running_phases(off: np.ndarray, about: int, alone: int) -> np.ndarray:
+    """Frames (T,) within so many of a flight that one foot pushed off to, as in a run.
+
+    Args:
+        off: (feet, T) bool, when each is off the ground.
+        about: frames before and after a flight.
+        alone: frames before it in which some foot, but not all, is off. In a jump none is.
+    """
+    running = np.zeros(off.shape[1], bool)
+    for start, end in runs(off.all(0)):
+        before = off[:, max(start - alone, 0) : start].any(0)
+        if len(before) and before.all():
+            running[max(start - about, 0) : end + about] = True
+    return running
 
 
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:
@@ -69,6 +87,21 @@ def correction_share(off: np.ndarray, blend: int, release: int) -> np.ndarray:
         share[start:end] = np.minimum((np.arange(end - start) + 1) / blend, 1.0)
         fading = share[end : end + release]
         fading[:] = np.maximum(fading, 1.0 - (np.arange(len(fading)) + 1) / (release + 1))
+    return share
+
+
+def lift_share(off: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Part (T,) of a lift that a swinging foot takes: none where it clears the ground by far.
+
+    Args:
+        off: (T,) bool, when it swings.
+        height: (T,) of its lowest part (m).
+    """
+    share = np.zeros(len(off))
+    for start, end in runs(off):
+        phase = (np.arange(end - start) + 0.5) / (end - start)
+        low = np.interp(height[start:end].max(), _CLEARANCE, (1.0, 0.0))
+        share[start:end] = low * np.sin(np.pi * phase) ** 2
     return share
 
 

@@ -1,13 +1,15 @@
 """Where a walking body should go next: the motion's own next frame, made fit to be walked on.
 
 Four things separate a captured gait from one that a body can follow by computed muscle control.
-A soft ground lets feet sink by several millimetres, as much as toes clear it by in swing: swinging
-feet are lifted. A walker is an inverted pendulum that no ankle holds upright for long: the next
-foot is put further to where the body is ahead of, or faster than, its motion (Raibert 1986, Legged
-robots that balance; Yin, Loken and van de Panne 2007, SIMBICON), on the ground and in time: for a
-longer step the pelvis sinks as far as the leg is too short. Feet that are off the ground in the
-motion are no support, even if they drag. And what trembles in a captured motion grows each time it
-is differentiated, and would end as joint moments that no person needs: velocities are smoothed.
+A soft ground lets feet sink by several millimetres, as much as toes clear it by in a walk's swing:
+feet that swing low are lifted. A walker is an inverted pendulum that no ankle holds upright for
+long: the next foot is put further to where the body is ahead of, or faster than, its motion
+(Raibert 1986, Legged robots that balance; Yin, Loken and van de Panne 2007, SIMBICON), on the
+ground and in time: for a longer step the pelvis sinks as far as the leg is too short. Feet that are
+off the ground in the motion are no support, even if they drag, unless the whole body is off: who
+flies less far than his motion has to land on the foot that is there. And what trembles in a
+captured motion grows each time it is differentiated, and would end as joint moments that no person
+needs: velocities are smoothed.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from sim.gait_phases import (
     correction_share,
     grip,
     landings,
-    runs,
+    lift_share,
+    running_phases,
     standing_phases,
     swing_phases,
 )
@@ -34,6 +37,9 @@ from sim.leg import Leg
 _SHORT = 0.12  # s, of a phase off the ground that is not a step
 _BLEND = 0.15  # s, over which a step's correction sets in
 _SHARES = 0.5, 1.0, 0.5  # of the lift: hip, knee, ankle
+_ALONE = 0.05  # s before a flight of a run, in which one foot is off the ground
+_ABOUT_FLIGHT = 0.3  # s before and after it that are of the run
+_FADE = 0.1  # s over which a motion comes to be followed as a run
 _ABOUT = 0.12  # s, before and after a landing that are about it
 
 
@@ -42,7 +48,7 @@ class Stepping:
     """How steps are adapted.
 
     Attributes:
-        lift: largest added knee flexion in swing (rad).
+        lift: largest added knee flexion in swing (rad), of feet that swing low.
         ahead, aside: how much further from the body a foot is put per metre that the body's centre
             of mass is off the motion's, along and across the heading (m/m).
         faster, sideways: the same per speed of the centre of mass off the motion's (m s/m).
@@ -51,6 +57,7 @@ class Stepping:
         release: time over which a correction fades after the foot has landed (s).
         smoothing_hz: frequency at which the motion's velocities are halved (Hz), its accelerations
             with them; infinite for none.
+        running_hz: the same where the motion runs.
         landing_hz: the same of a leg's about its landing; None for no difference.
         yielding: time before landing (s) within which the swinging leg is let go.
     """
@@ -64,6 +71,7 @@ class Stepping:
     straight: float = 0.05
     release: float = 0.3
     smoothing_hz: float = 4.0
+    running_hz: float = 8.0
     landing_hz: float | None = None
     yielding: float = 0.0
 
@@ -82,6 +90,7 @@ class GaitTargets:
     Attributes:
         swing: foot to (T,) bool, whether it is off the ground.
         standing: (T,) bool, whether none is, for a while.
+        running: (T,) bool, whether all are at times, and one pushes off at a time.
     """
 
     def __init__(
@@ -104,26 +113,28 @@ class GaitTargets:
             stepping: how steps are adapted.
             share: part of the activations to stay close to where the body does not stand.
         """
-        self._stepping = stepping or Stepping()
-        self._model = embodiment.model
+        self._stepping, self._model = stepping or Stepping(), embodiment.model
         self._couplings = embodiment.couplings
         self._data = mujoco.MjData(self._model)
         self._original = qpos
-        self.swing = swing_phases(embodiment, qpos, fps, round(_SHORT * fps))
-        moving = np.stack(list(self.swing.values())).any(0)
-        self.standing = standing_phases(moving, round(STILL * fps))
+        self.swing, height = swing_phases(embodiment, qpos, fps, round(_SHORT * fps))
+        off = np.stack(list(self.swing.values()))
+        self._aloft = off.all(0)
+        self.running = running_phases(off, round(_ABOUT_FLIGHT * fps), round(_ALONE * fps))
+        self.standing = standing_phases(off.any(0), round(STILL * fps))
         self._act = np.where(self.standing[:, None], act, share * act)
         self._legs = {foot: Leg.of(embodiment, foot) for foot in self.swing}
-        self._qpos = _lifted(embodiment, self._legs, qpos, self.swing, self._stepping.lift)
+        steps, lift = self.swing.items(), self._stepping.lift
+        lifts = {foot: lift * lift_share(off, height[foot]) for foot, off in steps}
+        self._qpos = _lifted(embodiment, self._legs, qpos, lifts)
         self._qvel = _velocities(self._model, self._qpos, fps)
-        if not any(off.any() for off in self.swing.values()):
+        if not off.any():
             self._qvel = qvel
         self._qvel, self._qacc = self._followed(embodiment, self._qvel, fps)
         self._reach = {foot: self._vectors(leg) for foot, leg in self._legs.items()}
         balance = [self._centre(*state) for state in zip(qpos, qvel, strict=True)]
         self._balance = _Balance(*(np.array(part) for part in zip(*balance, strict=True)))
         blend, release = round(_BLEND * fps), round(self._stepping.release * fps)
-        steps = self.swing.items()
         self._share = {foot: correction_share(off, blend, release) for foot, off in steps}
         self._landing = {foot: landings(off) for foot, off in steps}
         self._grip = {foot: grip(off, self._stepping.yielding * fps) for foot, off in steps}
@@ -131,11 +142,12 @@ class GaitTargets:
     def _followed(
         self, embodiment: Embodiment, qvel: np.ndarray, fps: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Velocities and accelerations (T, nv) to follow: smoothed, a leg's less as it lands.
+        """Velocities and accelerations (T, nv) to follow: smoothed, in runs and landings less.
 
         What trembles in a motion goes into the moments, so all of it is smoothed; but a foot is
         slowed down in the few hundredths of a second before it lands, and not to do so is to hit
-        the ground.
+        the ground. In a run, steps are three a second, and what holds the body up comes and goes
+        with them.
         """
 
         def smoothed(halved: float) -> tuple[np.ndarray, np.ndarray]:
@@ -143,6 +155,11 @@ class GaitTargets:
             return velocity, np.gradient(velocity, 1.0 / fps, axis=0)
 
         slow = smoothed(self._stepping.smoothing_hz)
+        if self.running.any():
+            window = np.ones(round(_FADE * fps))
+            share = np.convolve(self.running, window / window.sum(), mode="same")[:, None]
+            for values, sharp in zip(slow, smoothed(self._stepping.running_hz), strict=True):
+                values += share * (sharp - values)
         if self._stepping.landing_hz is None:
             return slow
         quick, legs = smoothed(self._stepping.landing_hz), leg_joints(embodiment)
@@ -180,7 +197,8 @@ class GaitTargets:
         swinging = {foot: self._grip[foot][frame] for foot, off in self.swing.items() if off[frame]}
         goal = self._couplings.complete_qpos(goal)
         motion = (self._qvel[frame], self._qacc[frame], self._act[frame])
-        return Target(goal, *motion, swinging, bool(self.standing[frame]))
+        phases = (bool(of[frame]) for of in (self.standing, self.running, self._aloft))
+        return Target(goal, *motion, swinging, *phases)
 
     def _offset(self, frame: int, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """How much further ahead and to the left (2,) of the body the next foot should be (m)."""
@@ -245,21 +263,14 @@ def _heading(qpos: np.ndarray) -> np.ndarray:
 
 
 def _lifted(
-    embodiment: Embodiment,
-    legs: dict[str, Leg],
-    qpos: np.ndarray,
-    swing: dict[str, np.ndarray],
-    lift: float,
+    embodiment: Embodiment, legs: dict[str, Leg], qpos: np.ndarray, lift: dict[str, np.ndarray]
 ) -> np.ndarray:
-    """The motion with legs bent more while their feet swing; nothing else moves."""
+    """The motion with legs bent more, by (T,) at the knee (rad); nothing else moves."""
     lifted = qpos.copy()
-    for foot, off in swing.items():
-        bump = np.zeros(len(qpos))
-        for start, end in runs(off):
-            bump[start:end] = np.sin(np.pi * (np.arange(end - start) + 0.5) / (end - start)) ** 2
+    for foot, bent in lift.items():
         leg = legs[foot]
         for column, share in zip((leg.hip, leg.knee, leg.ankle), _SHARES, strict=True):
-            lifted[:, column] += lift * share * bump
+            lifted[:, column] += share * bent
     return np.stack([embodiment.couplings.complete_qpos(pose) for pose in lifted])
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from retarget.clearance import raise_above_floor
+from retarget.flight import Flight
 from retarget.importers.ground import bend_toes, ground_shift
 from retarget.normal_equations import Targets
 from retarget.solve import Solver
@@ -82,6 +83,7 @@ class FootSolver:
         self._solver = Solver(embodiment, options)
         self._kinematics = Kinematics(embodiment.model, track_frames(embodiment))
         self._coordinates = IndependentCoordinates(embodiment)
+        self._flight = Flight(embodiment)
         names = [track.frame for track in tracks(embodiment)]
         # The bodies that a standing heel or toes keep where they are.
         parts = [f(s) for s in ("left", "right") for f in (_heel, _toes)]
@@ -108,7 +110,7 @@ class FootSolver:
             if name not in given:
                 known[:, column] = torch.nan
         (solution,) = self._solver.solve([self._kinematics(postures)], fps, [known])
-        solved = self._coordinates.qpos(solution.joints, solution.root).numpy()
+        solved = self._flight(self._coordinates.qpos(solution.joints, solution.root).numpy(), fps)
         return Stood(raise_above_floor(body, solved, fps), solution.standing, scale)
 
     def _path_scale(self, postures: Tensor, fps: float) -> float:

@@ -42,6 +42,26 @@ def test_hold_ramps_inside_a_contact_but_not_at_the_clips_ends():
     assert 0 < firm[20] < firm[21] < firm[22] < 1
 
 
+def test_short_contacts_are_held_sooner():
+    standing = np.zeros((80, 1), dtype=bool)
+    standing[10:26] = standing[30:70] = True
+    firm = contact.hold(standing, 100.0)[:, 0]
+    # An eighth of 16 frames is two, of 40 five.
+    np.testing.assert_allclose(firm[9:13], [0, 0.5, 1, 1])
+    assert firm[24] == firm[12] and firm[25] == firm[10]
+    assert (firm[30:34] < 1).all() and firm[34] == 1
+
+
+def test_feet_of_a_body_that_runs_may_be_faster():
+    way = np.zeros((400, 2))
+    way[:, 1] = np.cumsum(np.where(np.arange(400) < 200, 0.012, 0.03))  # 1.2, then 3 m/s
+    pace = contact.pace(way, 100.0)
+    np.testing.assert_allclose(pace[:170], 1.0)
+    np.testing.assert_allclose(pace[230:], 2.0)
+    assert (np.diff(pace) >= -1e-12).all()
+    np.testing.assert_array_equal(contact.pace(way[:1], 100.0), [1.0])
+
+
 def test_a_body_stands_where_it_has_not_stepped_and_will_not_for_half_a_second():
     standing = np.ones((400, 4), dtype=bool)
     standing[100:110, :2] = False  # a step of the left foot

@@ -9,6 +9,8 @@ from sim.gait_phases import (
     correction_share,
     grip,
     landings,
+    lift_share,
+    running_phases,
     runs,
     standing_phases,
 )
@@ -57,3 +59,21 @@ def test_a_body_stands_while_no_step_is_near() -> None:
     off = np.array([0, 0, 0, 0, 1, 0, 0, 0, 0, 0], bool)
     assert standing_phases(off, 2).tolist() == [True] * 2 + [False] * 5 + [True] * 3
     assert standing_phases(np.zeros(3, bool), 5).all()
+
+
+def test_a_foot_that_clears_the_ground_by_far_is_not_lifted() -> None:
+    off = np.array([0, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1], bool)
+    height = np.array([0, 0.02, 0.04, 0.02, 0, 0.03, 0.075, 0, 0.1, 0.3, 0.1])
+    # Of sin² over the swing: all up to 5 cm, half at 7.5, none from 10.
+    share = lift_share(off, height)
+    assert np.allclose(share, [0, 0.25, 1, 0.25, 0, 0.25, 0.25, 0, 0, 0, 0])
+
+
+def test_who_pushes_off_with_one_foot_runs_who_does_with_both_jumps() -> None:
+    off = np.zeros((2, 40), bool)
+    off[0, 5:17] = off[1, 12:20] = True  # the right foot pushes off, the left one lands
+    off[:, 30:35] = True
+    running = running_phases(off, about=3, alone=2)
+    assert np.flatnonzero(running).tolist() == list(range(9, 20))
+    # A clip that begins in the air does not say.
+    assert not running_phases(off[:, 12:], about=3, alone=2).any()
