@@ -149,3 +149,47 @@ def test_trunk_and_arms_have_gains_of_their_own(fullbody: Embodiment) -> None:
         legs = name.split("_")[0] in ("hip", "knee", "ankle", "subtalar", "mtp")
         assert wanted[row] == pytest.approx(4.0 if legs else 1.0), name
         assert heavier[row] / plain[row] == pytest.approx(1.0 if legs else 3.0), name
+
+
+def _on_the_ground(fullbody: Embodiment) -> mujoco.MjData:
+    """The neutral posture, its soles just on the floor."""
+    model, data = fullbody.model, mujoco.MjData(fullbody.model)
+    mujoco.mj_kinematics(model, data)
+    geoms = np.concatenate(list(fullbody.foot_geoms.values()))
+    gaps = [
+        mujoco.mj_geomDistance(model, data, fullbody.floor_geom, int(geom), 1.0, None)
+        for geom in geoms
+    ]
+    data.qpos[2] -= min(gaps)
+    return data
+
+
+def test_in_the_air_the_root_counts_for_little_and_any_foot_carries(fullbody: Embodiment) -> None:
+    control = ComputedMuscleControl(fullbody, fullbody.model, 1 / CONTROL_HZ, Gains(airborne=0.125))
+    data, still = _on_the_ground(fullbody), np.zeros(fullbody.model.nv)
+    hold = control._holds[False]
+    hold.step.read(data)
+    swing = {"left": 1.0, "right": 1.0}
+    dragging = Target(data.qpos.copy(), still, still, np.zeros(fullbody.model.nu), swing)
+    aloft = replace(dragging, aloft=True)
+    ratio = control._weights(hold, data.qpos, aloft) / control._weights(hold, data.qpos, dragging)
+    assert ratio[:6] == pytest.approx(0.125) and ratio[6:] == pytest.approx(1.0)
+    assert control._swinging(hold, dragging).any()
+    assert not control._swinging(hold, aloft).any()
+
+
+def test_a_run_has_gains_of_its_own(fullbody: Embodiment) -> None:
+    data, still = _on_the_ground(fullbody), np.zeros(fullbody.model.nv)
+    soft = Gains(root=10.0, root_weight=1.0, joints=10.0)
+    walks, runs = (
+        ComputedMuscleControl(fullbody, fullbody.model, 1 / CONTROL_HZ, **gains)
+        for gains in ({"running": soft}, {"gains": soft})
+    )
+    goal = data.qpos.copy()
+    goal[2] += 0.02
+    target = Target(goal, still, still, np.zeros(fullbody.model.nu))
+    bounds = walks.reachable(data.act)
+    softly = runs.activations(data, target, *bounds)
+    running = replace(target, running=True)
+    np.testing.assert_allclose(walks.activations(data, running, *bounds), softly, atol=1e-9)
+    assert np.abs(walks.activations(data, target, *bounds) - softly).max() > 0.01
