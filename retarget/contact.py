@@ -24,8 +24,7 @@ _FEWEST = 5  # slow frames that make a floor
 _PACE = 1.5
 _TRAVEL = 0.5  # s over which that speed is a mean
 _SHORTEST = 0.06  # s: shorter contacts and shorter gaps are noise
-#: Over which the hold sets in and lets go: s, and no more than this part of the contact.
-_RAMP, _RAMP_SHARE = 0.05, 0.125
+_RAMP = 0.05  # s: over which the hold sets in and lets go, at a walk's pace
 _BIN = 0.1  # s: width of the means between which an anchor is linear
 _SETTLE = 0.4  # s: time constant with which a long-standing part may creep
 
@@ -121,13 +120,21 @@ def detect(
     return standing
 
 
-def hold(standing: np.ndarray, fps: float) -> np.ndarray:
-    """Return how firmly (T, P), 0 to 1, a part is held: raised-cosine ramps inside each contact."""
+def hold(standing: np.ndarray, fps: float, pace: np.ndarray | None = None) -> np.ndarray:
+    """Return how firmly (T, P), 0 to 1, a part is held: raised-cosine ramps inside each contact.
+
+    Args:
+        standing: (T, P) bool.
+        fps: frames a second.
+        pace: (T,) of the body, a walk's where left out.
+    """
     firmness = np.zeros(standing.shape)
     for part in range(standing.shape[1]):
         for start, end in _runs(standing[:, part]):
             t = np.arange(end - start)
-            ramp = max(round(min(_RAMP * fps, _RAMP_SHARE * len(t))), 1)
+            # A run's contacts are as much shorter, and begin and end as much harder.
+            quick = 1.0 if pace is None else pace[start:end].mean()
+            ramp = max(round(_RAMP * fps / quick**2), 1)
             # A contact that reaches the clip's end has no ramp there.
             rise = (t + 1) / ramp if start > 0 else np.ones(len(t))
             fall = (end - start - t) / ramp if end < len(standing) else np.ones(len(t))

@@ -67,7 +67,7 @@ class Stance:
             slowest = np.stack([speed[:, g].min(1) for g in group], axis=1)
             pace = contact.pace(place[:, 0, :2].double().cpu().numpy(), fps)
             found = contact.detect(height, slowest / pace[:, None], fps, limits)
-            firmness.append(contact.hold(found, fps))
+            firmness.append(contact.hold(found, fps, pace))
             # While the hold sets in or lets go the foot is coming down or leaving.
             standing.append(firmness[-1] >= 0.5)
         return np.concatenate(standing), np.concatenate(firmness)

@@ -42,14 +42,16 @@ def test_hold_ramps_inside_a_contact_but_not_at_the_clips_ends():
     assert 0 < firm[20] < firm[21] < firm[22] < 1
 
 
-def test_short_contacts_are_held_sooner():
+def test_contacts_of_a_run_are_held_sooner():
     standing = np.zeros((80, 1), dtype=bool)
     standing[10:26] = standing[30:70] = True
-    firm = contact.hold(standing, 100.0)[:, 0]
-    # An eighth of 16 frames is two, of 40 five.
+    pace = np.where(np.arange(80) < 28, 1.6, 1.0)
+    firm = contact.hold(standing, 100.0, pace)[:, 0]
+    # Five frames at a walk's pace, over its square two.
     np.testing.assert_allclose(firm[9:13], [0, 0.5, 1, 1])
     assert firm[24] == firm[12] and firm[25] == firm[10]
     assert (firm[30:34] < 1).all() and firm[34] == 1
+    np.testing.assert_array_equal(firm[28:], contact.hold(standing, 100.0)[28:, 0])
 
 
 def test_feet_of_a_body_that_runs_may_be_faster():
