@@ -76,11 +76,12 @@ class Flight:
         ankles, reach = self._ankles(qpos, goes)
         about = _about(flying, round(_ABOUT * fps))
         moved, by = qpos, np.zeros((len(qpos), 3))
-        for _ in range(_ROUNDS):
+        for done in range(_ROUNDS):
+            if done:
+                record, points, _ = self._replay(moved, fps)
             wanted, weight = self._wanted(record, moved, points, flying, about)
             by = least_displacement(by, wanted, weight, reach, self._share, fps)
             moved = self._displaced(qpos, by, ankles + goes[..., None] * by[:, None])
-            record, points, _ = self._replay(moved, fps)
         return moved
 
     def _replay(self, qpos: np.ndarray, fps: float) -> tuple[Replay, np.ndarray, np.ndarray]:
