@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cfg import UserError, load_settings
@@ -21,9 +20,10 @@ from retarget.flight import Flight
 from retarget.importers.source import SourceError
 from retarget.importers.strides import repeat_cycle
 from retarget.motion import Motion
-from retarget.motion_set import load_motion_set, read_index, write_motion_set
+from retarget.motion_set import write_motion_set
 from retarget.reference import make_motion
-from sim.embodiment import Embodiment, load_embodiment
+from retarget.source_set import open_source
+from sim.embodiment import Embodiment
 
 USAGE = """
 usage: python -m retarget loop motions=DIR out=DIR strides=N [key=value]
@@ -58,19 +58,12 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE.strip() + "\n" + "\n".join(describe(LoopConfig)))
         return 0
     config = load_settings(LoopConfig, arguments)
-    for key in ("motions", "out"):
-        if config[key] is None:
-            raise UserError(f"{key}= is missing: --help says what it is")
-    source, out = Path(config.motions), Path(config.out)
-    if (source.parent if source.is_file() else source).resolve() == out.resolve():
-        raise UserError(f"out={out}: is where the clips of motions={source} are: give another")
-    name = Motion.load(source).embodiment if source.is_file() else read_index(source)[0]
-    body = load_embodiment(name, config.fingers, config.phantom_inertia)
+    body, _, motions = open_source(config)
+    out = Path(config.out)
     if not body.has_root:
-        raise UserError(f"motions={source}: of {name}, which goes nowhere: expected a body's walks")
-    motions = [m for m in load_motion_set(source, body) if fnmatchcase(m.name, config.only)]
-    if not motions:
-        raise UserError(f"only={config.only}: matches no clip of {source}")
+        raise UserError(
+            f"motions={config.motions}: of {body.name}, which goes nowhere: expected a body's walks"
+        )
     made = []
     for motion in motions:
         try:

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ from cfg.help import describe
 from cfg.option import opt
 from retarget.activations import with_activations
 from retarget.motion import Motion, MotionError
-from retarget.motion_set import index_record, load_motion_set, read_index, write_index
+from retarget.motion_set import index_record, write_index
+from retarget.source_set import open_source
 from retarget.variants import variants
 from sim.cores import available_cores
 from sim.embodiment import Embodiment, load_embodiment
@@ -88,18 +88,8 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE.strip() + "\n" + "\n".join(describe(VaryConfig)))
         return 0
     config = load_settings(VaryConfig, arguments)
-    for key in ("motions", "out"):
-        if config[key] is None:
-            raise UserError(f"{key}= is missing: --help says what it is")
-    source, out = Path(config.motions), Path(config.out)
-    if (source.parent if source.is_file() else source).resolve() == out.resolve():
-        raise UserError(f"out={out}: is where the clips of motions={source} are: give another")
-    name = Motion.load(source).embodiment if source.is_file() else read_index(source)[0]
-    body = load_embodiment(name, config.fingers, config.phantom_inertia)
-    motions = load_motion_set(source, body)
-    chosen = [motion for motion in motions if fnmatchcase(motion.name, config.only)]
-    if not chosen:
-        raise UserError(f"only={config.only}: matches no clip of {source}")
+    body, motions, chosen = open_source(config)
+    source, out = config.motions, Path(config.out)
     new = {f"{motion.name}_v{k}" for motion in chosen for k in range(1, config.copies + 1)}
     taken = sorted(new & {motion.name for motion in motions})
     if taken:
