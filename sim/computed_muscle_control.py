@@ -20,10 +20,9 @@ other, which muscles move through the feet alone: no residual force helps.
 A body that walks leaves its balance to the next step, and its ankles hold it loosely; one that
 stands, with no step to come, is held where its motion has it. Its trunk and arms come back more
 slowly: for a trunk that is ten degrees off to be back at once, the ground would have to push beyond
-the soles. And its legs count for more: they are light, and where the trunk asks for more than its
-muscles have, the next best would be to fling one off the ground. Where the motion flies, no muscle
-changes where the body goes, and a root that is to be where the motion has it only flings the limbs:
-it counts for little. A foot that is on the ground then, early or late, carries.
+the soles. Where the motion flies, no muscle changes where the body goes, and a root that is to be
+where the motion has it only flings the limbs: it counts for little. A foot that is on the ground
+then, early or late, carries.
 """
 
 from __future__ import annotations
@@ -64,7 +63,6 @@ class Gains:
     travel_weight: float = 0.8  # on top of the root's: balance is for the next step to keep
     upper_weight: float = 1.0
     swing_weight: float = 5.5  # of the leg that is off the ground
-    leg_weight: float = 1.0  # of the joints that move a foot
     inertia: float = 0.057
     effort: float = 1500.0
     near: float = 0.02
@@ -74,8 +72,8 @@ class Gains:
 
 WALKING = Gains()
 STANDING = Gains(
-    upper=13.0, travel=10.0, root_weight=2.9, travel_weight=2.0, upper_weight=2.5, leg_weight=2.4,
-    effort=200.0, near=0.003, approach=2.0,
+    upper=13.0, travel=10.0, root_weight=2.9, travel_weight=2.0, upper_weight=2.5, effort=500.0,
+    near=0.003, approach=2.0,
 )  # fmt: skip
 RUNNING = Gains(upper=28.0, damping=0.67, root_weight=2.0, inertia=0.035)
 
@@ -161,7 +159,6 @@ class ComputedMuscleControl:
         )
         self._legs, self._feet = leg_joints(embodiment), embodiment.foot_geoms
         lower = [joint for leg in self._legs.values() for joint in leg]
-        self._lower = np.array(lower, int)
         self._upper = np.setdiff1d(np.arange(len(embodiment.independent_dofs)), lower)
         upper = embodiment.independent_dofs[self._upper]
 
@@ -250,7 +247,6 @@ class ComputedMuscleControl:
         inertia = ((reduce @ hold.step.mass) * reduce).sum(1)
         weight = np.sqrt(inertia + gains.inertia)
         weight[self._root + self._upper] *= gains.upper_weight
-        weight[self._root + self._lower] *= gains.leg_weight
         weight[: self._root] *= gains.root_weight * (gains.airborne if target.aloft else 1.0)
         weight[: min(self._root, 2)] *= gains.travel_weight
         for foot, grip in target.swing.items():

@@ -151,23 +151,6 @@ def test_trunk_and_arms_have_gains_of_their_own(fullbody: Embodiment) -> None:
         assert heavier[row] / plain[row] == pytest.approx(1.0 if legs else 3.0), name
 
 
-def test_a_body_that_stands_holds_its_legs_more_firmly(fullbody: Embodiment) -> None:
-    control = ComputedMuscleControl(
-        fullbody, fullbody.model, 1 / CONTROL_HZ, standing=Gains(leg_weight=3.0)
-    )
-    data, still = mujoco.MjData(fullbody.model), np.zeros(fullbody.model.nv)
-    target = Target(data.qpos.copy(), still, still, np.zeros(fullbody.model.nu))
-    weights = []
-    for hold in (control._holds[True], control._holds[False]):
-        hold.step.read(data)
-        weights.append(control._weights(hold, data.qpos, target))
-    ratio = weights[0] / weights[1]
-    assert ratio[:6] == pytest.approx(1.0)
-    for name, more in zip(fullbody.independent_joints, ratio[6:], strict=True):
-        legs = name.split("_")[0] in ("hip", "knee", "ankle", "subtalar", "mtp")
-        assert more == pytest.approx(3.0 if legs else 1.0), name
-
-
 def _on_the_ground(fullbody: Embodiment) -> mujoco.MjData:
     """The neutral posture, its soles just on the floor."""
     model, data = fullbody.model, mujoco.MjData(fullbody.model)
